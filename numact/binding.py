@@ -1,0 +1,215 @@
+"""Bind a plain Python formula to a number type: literals take that type, names its functions."""
+
+import builtins
+import dis
+import hashlib
+import inspect
+import linecache
+import types
+from functools import cached_property, lru_cache
+from numbers import Real
+
+import numpy as np
+from numba import njit
+from numba import types as numba_types
+from numba.extending import overload
+
+from numact.primitives import ByType
+
+JIT_OPTIONS = {"error_model": "numpy"}  # else each division carries a branch, and nothing vectorises
+LOOPS = {"FOR_ITER", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
+BUILTINS = {"abs"}
+ALLOWED = (
+    "A formula is straight-line scalar code: numbers, arithmetic, comparisons, conditional expressions, abs(), "
+    "numact.elementary functions, and other formulas."
+)
+
+
+class FormulaError(TypeError):
+    """A formula uses something that cannot be compiled for every target."""
+
+
+class Formula:
+    """A scalar formula that can be bound to float32 or float64 and called from anywhere.
+
+    Parameters
+    ----------
+    function : callable
+        A plain Python function of scalars. It may call other formulas and read numbers of its module or closure.
+
+    Attributes
+    ----------
+    formula : callable
+        The function itself.
+
+    Raises
+    ------
+    FormulaError
+        If the function holds a loop, a string or a name that is neither a number nor a formula.
+    """
+
+    def __init__(self, function):
+        if not isinstance(function, types.FunctionType):
+            raise FormulaError(f"a formula must be a plain Python function, not {type(function).__name__}")
+        self.formula = function
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self.__module__, self.__qualname__ = function.__module__, function.__qualname__
+        self.__signature__ = inspect.signature(function)
+        _check(function)
+
+    def __repr__(self):
+        return f"<formula {self.__name__}{self.__signature__}>"
+
+    def __call__(self, *arguments):
+        return self.scalar(*arguments)
+
+    @cached_property
+    def scalar(self):
+        """The formula for use in `numba.njit` and `numba.cuda.jit` code: float32 in, float32 out; else float64."""
+
+        def choose(x):
+            return bind(self.formula, np.float32 if x == numba_types.float32 else np.float64)
+
+        names = ", ".join(self.__signature__.parameters)
+        signature = str(self.__signature__.replace(return_annotation=inspect.Signature.empty))
+        first = names.split(",")[0]
+        scope = {"choose": choose}
+        # The compiler reads the parameters from the code itself, so that defaults and keywords work.
+        stub = eval(f"lambda {signature[1:-1]}: None")
+        overload(stub, jit_options=JIT_OPTIONS)(eval(f"lambda {signature[1:-1]}: choose({first})", scope))
+        function = eval(f"lambda {signature[1:-1]}: stub({names})", {"stub": stub})
+        function.__name__, function.__doc__ = self.__name__, self.__doc__
+        return njit(function, **JIT_OPTIONS)
+
+    def compiled(self, number):
+        """Return the compiled function for `number`, either `numpy.float32` or `numpy.float64`."""
+        return compiled(self.formula, number)
+
+    def fingerprint(self, number):
+        """Return a hash that changes with anything the bound formula is made of."""
+        return fingerprint(self.formula, number)
+
+
+@lru_cache(maxsize=None)
+def bind(function, number):
+    """Copy a formula so that its literals have type `number` and its names mean that type's functions."""
+    code = _with_constant_integers(function.__code__)
+    constants = tuple(_literal(value, number) for value in code.co_consts)
+    names = {name: _resolve(value, number) for name, value in _references(function).items()}
+    cells = tuple(types.CellType(names[name]) for name in code.co_freevars)
+    defaults = tuple(number(value) for value in function.__defaults__ or ())
+    bound = types.FunctionType(code.replace(co_consts=constants), names, function.__name__, defaults, cells)
+    bound.__doc__ = function.__doc__
+    return bound
+
+
+@lru_cache(maxsize=None)
+def compiled(function, number):
+    """Return the bound formula as a Numba function that CPU and CUDA code can call."""
+    return njit(bind(function, number), **JIT_OPTIONS)
+
+
+@lru_cache(maxsize=None)
+def fingerprint(function, number):
+    """Return a hash of the bound formula and all that it calls."""
+    digest = hashlib.sha256(function.__code__.co_code)
+    constants = [value for value in function.__code__.co_consts if isinstance(value, Real)]
+    digest.update(repr((constants, function.__defaults__, function.__code__.co_names)).encode())
+    for name, value in sorted(_references(function).items()):
+        if isinstance(value, ByType):
+            value = value.values
+        elif callee := _callee(value):
+            value = fingerprint(callee, number)
+        elif not isinstance(value, Real):
+            value = getattr(value, "__qualname__", name)
+        digest.update(f"{name}={value!r}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _literal(value, number):
+    """Give a number literal the compute type; leave None and truth values alone."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return number(value)
+
+
+def _callee(value):
+    """Return the plain function behind a formula, or None where the value is something else."""
+    value = getattr(value, "formula", value)
+    return value if isinstance(value, types.FunctionType) else None
+
+
+def _resolve(value, number):
+    """Return what stands in a bound formula for a value that the plain formula refers to."""
+    if isinstance(value, ByType):
+        return value.resolve(number)
+    if callee := _callee(value):
+        return compiled(callee, number)
+    return _literal(value, number)
+
+
+def _references(function):
+    """Return every outside name that the code reads, with its value."""
+    code, closure = function.__code__, inspect.getclosurevars(function)
+    cells = {name: closure.nonlocals[name] for name in code.co_freevars}
+    loads = {item.argval for item in dis.get_instructions(code) if item.opname == "LOAD_GLOBAL"}
+    scope = {**vars(builtins), **function.__globals__}
+    return {**{name: scope[name] for name in loads}, **cells}
+
+
+def _with_constant_integers(code):
+    """Return code whose small integers are constants; Python 3.14 writes them into the instruction."""
+    if "LOAD_SMALL_INT" not in dis.opmap:
+        return code
+    small, constant = dis.opmap["LOAD_SMALL_INT"], dis.opmap["LOAD_CONST"]
+    binary, constants = bytearray(code.co_code), list(code.co_consts)
+    for item in dis.get_instructions(code):
+        if item.opcode == small:
+            binary[item.offset : item.offset + 2] = constant, len(constants)
+            constants.append(item.arg)
+    return code.replace(co_code=bytes(binary), co_consts=tuple(constants))
+
+
+def _check(function):
+    """Raise a FormulaError that shows the line where the function leaves what formulas may do."""
+    code = function.__code__
+    line = code.co_firstlineno
+    closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    scope = {**vars(builtins), **function.__globals__}
+
+    def refuse(what):
+        text = linecache.getline(code.co_filename, line).strip()
+        shown = f"\n    {text}" if text else ""
+        raise FormulaError(f"{function.__name__}, line {line}: {what}.{shown}\n{ALLOWED}")
+
+    for item in dis.get_instructions(code):
+        line = (item.positions.lineno if item.positions else None) or line
+        if item.opname in LOOPS:
+            refuse("a loop cannot be compiled for every target")
+        if item.opname == "LOAD_CONST" and isinstance(item.argval, str | bytes | complex):
+            refuse(f"{item.argval!r} is not a real number")
+        if item.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            if item.argval not in scope:
+                refuse(f"the name {item.argval!r} is unknown")
+            _check_value(item.argval, scope[item.argval], refuse)
+        if item.opname in ("LOAD_DEREF", "LOAD_CLASSDEREF"):
+            try:
+                value = closure[item.argval].cell_contents
+            except (KeyError, ValueError):
+                refuse(f"the name {item.argval!r} has no value yet")
+            _check_value(item.argval, value, refuse)
+
+
+def _check_value(name, value, refuse):
+    """Call `refuse` unless the value is a number, a compiled function or a formula."""
+    if isinstance(value, ByType | Real) or hasattr(value, "py_func"):
+        return
+    if callee := _callee(value):
+        if callee is value:
+            _check(callee)
+        return
+    if name in BUILTINS and value is getattr(builtins, name):
+        return
+    if isinstance(value, types.ModuleType):
+        refuse(f"{name!r} is a module; import the function by name, as in `from numact.elementary import exp`")
+    refuse(f"{name!r} is {type(value).__name__} {value!r}, neither a number nor a formula")

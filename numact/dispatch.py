@@ -1,0 +1,179 @@
+"""Where does each array live, and which target serves it?"""
+
+import importlib
+from functools import lru_cache
+
+import numpy as np
+
+FLOATING = ("float16", "bfloat16", "float32", "float64")
+# What numpy.tanh makes of integers and truth values, by their size in bytes.
+PROMOTED = {1: np.dtype(np.float16), 2: np.dtype(np.float32), 4: np.dtype(np.float64), 8: np.dtype(np.float64)}
+PYTHON_TYPES = (bool, int, float, list, tuple)
+
+
+def elementwise(formula, arrays, parameters, out):
+    """Apply a formula to arrays by name, on the device where they live."""
+    interop = find_interop(arrays, out)
+    if interop is None:
+        return _elementwise_on_cpu(formula, arrays, parameters, out)
+    cuda = cuda_target()
+    return cuda.elementwise(interop, formula, arrays, parameters, out)
+
+
+def find_interop(arrays, out):
+    """Return the module for the arrays' GPU library, or None where all live on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the arguments live on different devices; the message names each argument and its device.
+    TypeError
+        If an argument is no array that numact knows.
+    """
+    named = arrays if out is None else {**arrays, "out": out}
+    on_gpu = [name for name, value in named.items() if is_cuda(value)]
+    if not on_gpu:
+        for name, value in named.items():
+            _check_cpu_type(name, value)
+        return None
+    places = {
+        name: _interop_of(value).device(value) if name in on_gpu else "the CPU"
+        for name, value in named.items()
+        if not isinstance(value, (bool, int, float))
+    }
+    if len(set(places.values())) > 1:
+        listed = ", ".join(f"{name} on {place}" for name, place in places.items())
+        raise ValueError(f"the arrays live on different devices: {listed}; move them to one device first")
+    return _interop_of(named[on_gpu[0]])
+
+
+def is_cuda(value):
+    """Return whether an object is an array in a GPU's memory."""
+    if isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
+        return False
+    return hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_memory__", False)
+
+
+def _interop_of(value):
+    library = type(value).__module__.partition(".")[0]
+    return _interop_module(library if library in ("cupy", "torch") else "numba")
+
+
+@lru_cache(maxsize=None)
+def _interop_module(library):
+    return importlib.import_module(f"numact.interop.{library}_arrays")
+
+
+def cuda_target():
+    """Import the CUDA target, or say what is missing."""
+    try:
+        from numact.targets import cuda
+    except ImportError as error:
+        raise ImportError(
+            "this array is on a GPU, and numact's CUDA kernels need numba-cuda: "
+            "pip install 'numact[cuda13]' (or 'numact[cuda12]' for a CUDA 12 driver)"
+        ) from error
+    cuda.check_driver()
+    return cuda
+
+
+def _check_cpu_type(name, value):
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; pass {name}.filled(...) or {name}.data")
+    if not isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(f"{name} is a {kind}; numact takes NumPy and GPU arrays: pass numpy.asarray({name})")
+
+
+def compute_dtype(name, dtype):
+    """Return the floating dtype of the result for an input dtype.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not real, or wider than float64.
+    """
+    if dtype.name in FLOATING:
+        return dtype.newbyteorder("=")
+    if dtype.kind in "biu" and dtype.itemsize in PROMOTED:
+        return PROMOTED[dtype.itemsize]
+    taken = ", ".join(FLOATING)
+    raise TypeError(f"{name} has dtype {dtype.name}; numact takes {taken}, and integers and bool, which promote to them")
+
+
+def result_dtype(arrays):
+    """Return the common floating dtype of NumPy arrays by name."""
+    kinds = [compute_dtype(name, value.dtype) for name, value in arrays.items()]
+    try:
+        return kinds[0] if len(kinds) == 1 else np.result_type(*kinds)
+    except TypeError as error:
+        raise TypeError(f"no common dtype for {', '.join(kind.name for kind in kinds)}: convert one of them") from error
+
+
+def check_out(out, shape, dtype):
+    """Raise unless `out` is a writable NumPy array that can take a result of that shape and dtype."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, as the input is, not {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if not np.can_cast(dtype, out.dtype, "same_kind"):
+        raise TypeError(f"the result of dtype {dtype.name} does not cast to out's dtype {out.dtype.name} (same_kind)")
+
+
+def _elementwise_on_cpu(formula, arrays, parameters, out):
+    from numact.targets import cpu
+
+    arrays = {name: np.asarray(value) for name, value in arrays.items()}
+    dtype = result_dtype(arrays)
+    try:
+        shape = np.broadcast_shapes(*(value.shape for value in arrays.values()))
+    except ValueError:
+        listed = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
+        raise ValueError(f"the arrays do not broadcast: {listed}") from None
+    if out is not None:
+        check_out(out, shape, dtype)
+    *_, x = arrays.values()
+    direct = out is not None and out.dtype == dtype and is_dense(out) and not _overlaps(out, arrays.values())
+    if direct:
+        result = out
+    else:
+        like = x if x.shape == shape else np.broadcast_to(np.empty((), dtype), shape)
+        result = np.empty_like(like, dtype=dtype, order="K" if x.shape == shape else "C", subok=False)
+    storage = cpu.storage(dtype)
+    flat = result.ravel(order="K").view(storage)
+    inputs = [_flatten(value, result).view(storage) for value in arrays.values()]
+    cpu.elementwise(formula, dtype, inputs, parameters, flat)
+    return deliver(result, out)
+
+
+def deliver(result, out):
+    """Return the result, copied to `out` where it was not computed there; 0-d results become scalars."""
+    if out is None:
+        return result if result.ndim else result[()]
+    if out is not result:
+        with np.errstate(all="ignore"):
+            np.copyto(out, result, casting="same_kind")
+    return out
+
+
+def is_dense(array):
+    """Return whether flat views of an array exist that kernels can run on."""
+    flags = array.flags
+    return flags.aligned and (flags.c_contiguous or flags.f_contiguous)
+
+
+def _overlaps(out, arrays):
+    """Return whether writing `out` could change an input that is still to be read."""
+    return any(value is not out and np.may_share_memory(out, value) for value in arrays)
+
+
+def _flatten(array, like):
+    """Return an array's elements in the memory order of `like`, as a dense vector of its dtype: a view if possible."""
+    if array.dtype != like.dtype or array.shape != like.shape or array.strides != like.strides or not is_dense(array):
+        copy = np.empty_like(like)
+        with np.errstate(all="ignore"):
+            copy[...] = array
+        array = copy
+    return array.ravel(order="K")

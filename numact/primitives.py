@@ -1,0 +1,196 @@
+"""The few operations that arithmetic lacks: fused products, powers of two, half-precision bits.
+
+Each emits LLVM instructions that both the CPU's compiler and NVVM accept and vectorise, and each can
+be called from plain Python, from `numba.njit` and from `numba.cuda.jit` code.
+"""
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+# LLVM's type -> (integer of the same width, bits of the mantissa, bias of the exponent)
+LAYOUT = {ir.FloatType(): (ir.IntType(32), 23, 127), ir.DoubleType(): (ir.IntType(64), 52, 1023)}
+
+
+def emit_fma(builder, a, b, c):
+    """Emit a * b + c with one rounding."""
+    function_type = ir.FunctionType(a.type, [a.type] * 3)
+    function = builder.module.declare_intrinsic("llvm.fma", [a.type], function_type)
+    return builder.call(function, [a, b, c])
+
+
+@intrinsic
+def _fma(typing_context, a, b, c):
+    kind = typing_context.unify_types(a, b, c)
+
+    def generate(context, builder, signature, arguments):
+        return emit_fma(builder, *arguments)
+
+    return kind(kind, kind, kind), generate
+
+
+@intrinsic
+def _power_of_two(typing_context, n):
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        integer, mantissa, bias = LAYOUT[value.type]
+        # Adding 1.5 * 2^mantissa + bias leaves n + bias in the lowest bits; the shift drops all others.
+        shifted = builder.fadd(value, ir.Constant(value.type, 1.5 * 2**mantissa + bias))
+        bits = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa))
+        return builder.bitcast(bits, value.type)
+
+    return n(n), generate
+
+
+@njit
+def fma(a, b, c):
+    """Return a * b + c, rounded once.
+
+    Parameters
+    ----------
+    a, b, c : float32 or float64
+        All of one type.
+
+    Examples
+    --------
+    >>> fma(0.1, 10.0, -1.0)
+    5.551115123125783e-17
+    """
+    return _fma(a, b, c)
+
+
+@njit
+def power_of_two(n):
+    """Return 2**n for an integral n in the range of normal exponents.
+
+    Parameters
+    ----------
+    n : float32 or float64
+        Integral; -126 to 127 in float32, -1022 to 1023 in float64. Other values give no meaningful result.
+
+    Examples
+    --------
+    >>> power_of_two(-3.0)
+    0.125
+    """
+    return _power_of_two(n)
+
+
+class ByType:
+    """A constant with a value of its own for each number type.
+
+    Parameters
+    ----------
+    float32, float64 : float
+        The value in formulas bound to that type.
+    """
+
+    def __init__(self, *, float32, float64):
+        self.values = {"float32": float32, "float64": float64}
+
+    def resolve(self, number):
+        """Return what a formula bound to `number`, a NumPy scalar type, sees in this one's place."""
+        return number(self.values[number.__name__])
+
+
+class Polynomial(ByType):
+    """A polynomial for use in formulas, evaluated by Horner's rule with one `fma` per power.
+
+    Parameters
+    ----------
+    float32, float64 : tuple of float
+        The coefficients for each number type, lowest power first.
+    """
+
+    def resolve(self, number):
+        """Return the function of one scalar that evaluates the coefficients of that type."""
+        coefficients = [float(number(value)) for value in self.values[number.__name__]]
+
+        @intrinsic
+        def horner(typing_context, x):
+            def generate(context, builder, signature, arguments):
+                (point,) = arguments
+                *lower, result = [ir.Constant(point.type, value) for value in coefficients]
+                for coefficient in reversed(lower):
+                    result = emit_fma(builder, result, point, coefficient)
+                return result
+
+            return x(x), generate
+
+        return horner
+
+
+def _emit_float16_to_float32(builder, bits):
+    word, single = ir.IntType(32), ir.FloatType()
+    wide = builder.zext(bits, word)
+    magnitude = builder.and_(wide, word(0x7FFF))
+    # Moved into place, the exponent is short by 127 - 15; the exact product mends subnormals too.
+    value = builder.bitcast(builder.shl(magnitude, word(13)), single)
+    value = builder.bitcast(builder.fmul(value, ir.Constant(single, 2.0**112)), word)
+    special = builder.icmp_unsigned(">=", magnitude, word(0x7C00))
+    value = builder.or_(value, builder.select(special, word(0x7F800000), word(0)))
+    sign = builder.shl(builder.and_(wide, word(0x8000)), word(16))
+    return builder.bitcast(builder.or_(value, sign), single)
+
+
+def _emit_float32_to_float16(builder, value):
+    word, single = ir.IntType(32), ir.FloatType()
+    bits = builder.bitcast(value, word)
+    magnitude = builder.and_(bits, word(0x7FFFFFFF))
+    # Below 2^-14 adding 0.5 leaves the rounded subnormal in the lowest bits.
+    small = builder.fadd(builder.bitcast(magnitude, single), ir.Constant(single, 0.5))
+    small = builder.sub(builder.bitcast(small, word), word(0x3F000000))
+    # Else the exponent loses 127 - 15 and the dropped 13 bits round to nearest, ties to even.
+    odd = builder.and_(builder.lshr(magnitude, word(13)), word(1))
+    normal = builder.add(magnitude, builder.add(odd, word((0xFFF - (112 << 23)) & 0xFFFFFFFF)))
+    normal = builder.lshr(normal, word(13))
+    result = builder.select(builder.icmp_unsigned("<", magnitude, word(0x38800000)), small, normal)
+    infinite = builder.icmp_unsigned(">=", magnitude, word(0x47800000))
+    result = builder.select(infinite, word(0x7C00), result)
+    is_nan = builder.icmp_unsigned(">", magnitude, word(0x7F800000))
+    result = builder.select(is_nan, word(0x7E00), result)
+    sign = builder.and_(builder.lshr(bits, word(16)), word(0x8000))
+    return builder.trunc(builder.or_(result, sign), ir.IntType(16))
+
+
+def _emit_bfloat16_to_float32(builder, bits):
+    wide = builder.shl(builder.zext(bits, ir.IntType(32)), ir.IntType(32)(16))
+    return builder.bitcast(wide, ir.FloatType())
+
+
+def _emit_float32_to_bfloat16(builder, value):
+    word = ir.IntType(32)
+    bits = builder.bitcast(value, word)
+    odd = builder.and_(builder.lshr(bits, word(16)), word(1))
+    rounded = builder.lshr(builder.add(bits, builder.add(odd, word(0x7FFF))), word(16))
+    # Rounding could carry a NaN's mantissa into infinity: keep the sign and set the quiet bit instead.
+    quiet = builder.or_(builder.lshr(bits, word(16)), word(0x40))
+    result = builder.select(builder.fcmp_unordered("uno", value, value), quiet, rounded)
+    return builder.trunc(result, ir.IntType(16))
+
+
+def _conversion(emit, source, target):
+    """Return the compiled scalar function whose instructions `emit` writes."""
+
+    @intrinsic
+    def convert(typing_context, value):
+        def generate(context, builder, signature, arguments):
+            return emit(builder, *arguments)
+
+        return target(source), generate
+
+    return njit(lambda value: convert(value))
+
+
+# Half types are handled as their bits (Numba has neither type on the CPU). Integer code is exact on every
+# processor, where LLVM's own conversion crashes without F16C. dtype's name -> (load, store)
+HALF_CONVERSIONS = {
+    "float16": (
+        _conversion(_emit_float16_to_float32, types.uint16, types.float32),
+        _conversion(_emit_float32_to_float16, types.float32, types.uint16),
+    ),
+    "bfloat16": (
+        _conversion(_emit_bfloat16_to_float32, types.uint16, types.float32),
+        _conversion(_emit_float32_to_bfloat16, types.float32, types.uint16),
+    ),
+}

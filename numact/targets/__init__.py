@@ -1,0 +1,1 @@
+"""What runs the kernels: `cpu` by threads and SIMD, `cuda` by grids."""
