@@ -8,15 +8,18 @@ import linecache
 import types
 from functools import cached_property, lru_cache
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 from numba import njit
 from numba import types as numba_types
 from numba.extending import overload
 
+from numact import primitives
 from numact.primitives import ByType
 
-JIT_OPTIONS = {"error_model": "numpy"}  # else each division carries a branch, and nothing vectorises
+# Else each division carries a branch, or the call of a long formula stays a call, and nothing vectorises.
+JIT_OPTIONS = {"error_model": "numpy", "forceinline": True}
 LOOPS = {"FOR_ITER", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
 BUILTINS = {"abs"}
 ALLOWED = (
@@ -73,11 +76,11 @@ class Formula:
         names = ", ".join(self.__signature__.parameters)
         signature = str(self.__signature__.replace(return_annotation=inspect.Signature.empty))
         first = names.split(",")[0]
-        scope = {"choose": choose}
         # The compiler reads the parameters from the code itself, so that defaults and keywords work.
-        stub = eval(f"lambda {signature[1:-1]}: None")
+        scope = {"choose": choose, "__name__": __name__}
+        scope["stub"] = stub = eval(f"lambda {signature[1:-1]}: None", scope)
         overload(stub, jit_options=JIT_OPTIONS)(eval(f"lambda {signature[1:-1]}: choose({first})", scope))
-        function = eval(f"lambda {signature[1:-1]}: stub({names})", {"stub": stub})
+        function = eval(f"lambda {signature[1:-1]}: stub({names})", scope)
         function.__name__, function.__doc__ = self.__name__, self.__doc__
         return njit(function, **JIT_OPTIONS)
 
@@ -96,6 +99,7 @@ def bind(function, number):
     code = _with_constant_integers(function.__code__)
     constants = tuple(_literal(value, number) for value in code.co_consts)
     names = {name: _resolve(value, number) for name, value in _references(function).items()}
+    names["__name__"] = __name__  # a cached function is loaded by the name of a module that can be imported
     cells = tuple(types.CellType(names[name]) for name in code.co_freevars)
     defaults = tuple(number(value) for value in function.__defaults__ or ())
     bound = types.FunctionType(code.replace(co_consts=constants), names, function.__name__, defaults, cells)
@@ -112,7 +116,7 @@ def compiled(function, number):
 @lru_cache(maxsize=None)
 def fingerprint(function, number):
     """Return a hash of the bound formula and all that it calls."""
-    digest = hashlib.sha256(function.__code__.co_code)
+    digest = hashlib.sha256(function.__code__.co_code + _package_source())
     constants = [value for value in function.__code__.co_consts if isinstance(value, Real)]
     digest.update(repr((constants, function.__defaults__, function.__code__.co_names)).encode())
     for name, value in sorted(_references(function).items()):
@@ -124,6 +128,12 @@ def fingerprint(function, number):
             value = getattr(value, "__qualname__", name)
         digest.update(f"{name}={value!r}".encode())
     return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=None)
+def _package_source():
+    """Return the code that turns formulas into instructions, for the fingerprint."""
+    return b"".join(Path(file).read_bytes() for file in (__file__, primitives.__file__))
 
 
 def _literal(value, number):

@@ -255,9 +255,9 @@ def scaled_normal_tail(t):
     y = t * inverse
     y_low = fma(-y, t - (divisor - TAIL_SHIFT), fma(-y, divisor, t)) * inverse
     p = TAIL_POLYNOMIAL((TAIL_END - y) - y_low)
-    # y (1 + p)(1 + r + e) / 2, multiplied out so that only the last sum rounds at full size.
+    # y (1 + p)(1 + r + e), multiplied out so that only the last sum rounds at full size.
     growth = fma(p, r + e, p) + e + r
-    return scale_down(0.5 * (fma(y, growth, y_low) + y), n)
+    return (fma(y, growth, y_low) + y) * power_of_two(n + LIFT) * (0.5 * LOWER)
 
 
 @Formula

@@ -1,7 +1,16 @@
 """The elementwise activations and their derivatives, as formulas of one scalar."""
 
 from numact.base import activation
-from numact.elementary import exp_parts, expm1, normal_tail_ratio, quotient, scale_down, scaled_exp, scaled_normal_tail
+from numact.elementary import (
+    TAIL_LIMIT,
+    exp_parts,
+    expm1,
+    normal_tail_ratio,
+    quotient,
+    scale_down,
+    scaled_exp,
+    scaled_normal_tail,
+)
 from numact.primitives import ByType, fma
 
 # --- rectifiers ---------------------------------------------------------------------------------------------------
@@ -145,6 +154,7 @@ def gelu(x):
 def gelu_grad(x):
     """Phi(x) + x * phi(x), where phi is the normal density."""
     t = abs(x)
+    t = TAIL_LIMIT if t > TAIL_LIMIT else t
     high = -0.5 * t * t
     scale = fma(-DENSITY, t, normal_tail_ratio(t))
     tail = scaled_exp(scale, high, fma(-0.5 * t, t, -high))
@@ -190,7 +200,11 @@ def gelu_tanh_grad(x):
     d = 1.0 + power
     square = d * d
     square_low = fma(2.0 * d, power - (d - 1.0), fma(d, d, -square))
-    slope = SQRT_8_OVER_PI_HIGH * t * fma(3.0 * CUBIC_HIGH, t * t, 1.0)
-    fall = d - slope
+    # d - t v'(t) changes sign and cancels around its root, so t v'(t) keeps its rounding errors.
+    linear = SQRT_8_OVER_PI_HIGH * t
+    linear_low = fma(SQRT_8_OVER_PI_LOW, t, fma(SQRT_8_OVER_PI_HIGH, t, -linear))
+    cubic = fma(3.0 * CUBIC_HIGH, t * t, 1.0)
+    slope = linear * cubic
+    fall = (d - slope) - fma(linear_low, cubic, fma(linear, cubic, -slope))
     negative = scale_down(quotient(fma(fall, s, fall), square, square_low), n)
     return quotient(fma(slope, power, d), square, square_low) if x >= 0.0 else negative

@@ -94,7 +94,10 @@ class ByType:
 
 
 class Polynomial(ByType):
-    """A polynomial for use in formulas, evaluated by Horner's rule with one `fma` per power.
+    """A polynomial for use in formulas, evaluated in pairs, pairs of pairs and so on (Estrin's scheme).
+
+    Horner's rule needs fewer products, but each waits for the one before: gelu took twice the time. The constant
+    comes in last, by one `fma`, so the result is nearly as exact.
 
     Parameters
     ----------
@@ -107,17 +110,21 @@ class Polynomial(ByType):
         coefficients = [float(number(value)) for value in self.values[number.__name__]]
 
         @intrinsic
-        def horner(typing_context, x):
+        def evaluate(typing_context, x):
             def generate(context, builder, signature, arguments):
                 (point,) = arguments
-                *lower, result = [ir.Constant(point.type, value) for value in coefficients]
-                for coefficient in reversed(lower):
-                    result = emit_fma(builder, result, point, coefficient)
-                return result
+                constant, *terms = [ir.Constant(point.type, value) for value in coefficients]
+                power = point
+                while len(terms) > 1:
+                    pairs = zip(terms[::2], terms[1::2], strict=False)
+                    rest = terms[len(terms) // 2 * 2 :]
+                    terms = [emit_fma(builder, odd, power, even) for even, odd in pairs] + rest
+                    power = builder.fmul(power, power)
+                return emit_fma(builder, terms[0], point, constant)
 
             return x(x), generate
 
-        return horner
+        return evaluate
 
 
 def _emit_float16_to_float32(builder, bits):
