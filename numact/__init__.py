@@ -3,6 +3,7 @@
 from numact._version import __version__
 from numact.base import Activation, activation, registry
 from numact.elementwise import gelu, leaky_relu, relu, sigmoid, tanh
+from numact.rowwise import softmax
 
 __all__ = [
     "Activation",
@@ -13,5 +14,6 @@ __all__ = [
     "registry",
     "relu",
     "sigmoid",
+    "softmax",
     "tanh",
 ]

@@ -1,6 +1,8 @@
 """Where does each array live, and which target serves it?"""
 
 import importlib
+import math
+import operator
 from functools import lru_cache
 
 import numpy as np
@@ -122,9 +124,8 @@ def check_out(out, shape, dtype):
         raise TypeError(f"the result of dtype {dtype.name} does not cast to out's dtype {out.dtype.name} (same_kind)")
 
 
-def _elementwise_on_cpu(formula, arrays, parameters, out):
-    from numact.targets import cpu
-
+def _prepare(arrays, out):
+    """Check NumPy arguments; return them as arrays by name, with the result's dtype and shape."""
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
     dtype = result_dtype(arrays)
     try:
@@ -134,18 +135,58 @@ def _elementwise_on_cpu(formula, arrays, parameters, out):
         raise ValueError(f"the arrays do not broadcast: {listed}") from None
     if out is not None:
         check_out(out, shape, dtype)
+    return arrays, dtype, shape
+
+
+def _elementwise_on_cpu(formula, arrays, parameters, out):
+    from numact.targets import common, cpu
+
+    arrays, dtype, shape = _prepare(arrays, out)
     *_, x = arrays.values()
-    direct = out is not None and out.dtype == dtype and is_dense(out) and not _overlaps(out, arrays.values())
-    if direct:
+    if out is not None and out.dtype == dtype and is_dense(out) and not _overlaps(out, arrays.values()):
         result = out
+    elif x.shape == shape:
+        result = np.empty_like(x, dtype=dtype, subok=False)
     else:
-        like = x if x.shape == shape else np.broadcast_to(np.empty((), dtype), shape)
-        result = np.empty_like(like, dtype=dtype, order="K" if x.shape == shape else "C", subok=False)
-    storage = cpu.storage(dtype)
-    flat = result.ravel(order="K").view(storage)
+        result = np.empty(shape, dtype)
+    storage = common.storage(dtype.name)
     inputs = [_flatten(value, result).view(storage) for value in arrays.values()]
-    cpu.elementwise(formula, dtype, inputs, parameters, flat)
+    cpu.elementwise(formula, dtype.name, inputs, parameters, result.ravel(order="K").view(storage))
     return deliver(result, out)
+
+
+def rowwise(weight, arrays, axis, out):
+    """Apply a row-wise function, by the formula of its weights, to arrays by name along an axis."""
+    interop = find_interop(arrays, out)
+    if interop is not None:
+        return cuda_target().rowwise(interop, weight, arrays, axis, out)
+    from numact.targets import common, cpu_rows
+
+    arrays, dtype, shape = _prepare(arrays, out)
+    rows = split_at(shape, axis)
+    direct = out is not None and out.dtype == dtype and out.flags.carray and not _overlaps(out, arrays.values())
+    result = out if direct else np.empty(shape, dtype)
+    storage = common.storage(dtype.name)
+    inputs = [_flatten(value, result).view(storage).reshape(rows) for value in arrays.values()]
+    cpu_rows.rowwise(weight, dtype.name, inputs, result.view(storage).reshape(rows))
+    return deliver(result, out)
+
+
+def split_at(shape, axis):
+    """Return the sizes (before, along, after) of an axis.
+
+    Raises
+    ------
+    numpy.exceptions.AxisError
+        If the axis is out of range; a ValueError and an IndexError.
+    TypeError
+        If it is not an integer.
+    """
+    axis = operator.index(axis)
+    if not -len(shape) <= axis < len(shape):
+        raise np.exceptions.AxisError(axis, len(shape))
+    axis %= len(shape)
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 def deliver(result, out):

@@ -42,6 +42,35 @@ def _power_of_two(typing_context, n):
     return n(n), generate
 
 
+@intrinsic
+def _maximum(typing_context, a, b):
+    def generate(context, builder, signature, arguments):
+        kind = arguments[0].type
+        function = builder.module.declare_intrinsic("llvm.maximum", [kind], ir.FunctionType(kind, [kind] * 2))
+        return builder.call(function, arguments, fastmath=("nsz",))
+
+    return a(a, a), generate
+
+
+@njit
+def maximum(a, b):
+    """Return the larger of a and b, or NaN where either is NaN (CPU only).
+
+    LLVM vectorises a loop over this; a comparison would need flags that make NaN undefined.
+
+    Parameters
+    ----------
+    a, b : float32 or float64
+        Of one type.
+
+    Examples
+    --------
+    >>> maximum(1.0, 2.0)
+    2.0
+    """
+    return _maximum(a, b)
+
+
 @njit
 def fma(a, b, c):
     """Return a * b + c, rounded once.

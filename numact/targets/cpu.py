@@ -6,12 +6,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numba
-import numpy as np
 from numba.np.ufunc import parallel
 
-from numact._version import __version__
 from numact.binding import JIT_OPTIONS
-from numact.primitives import HALF_CONVERSIONS
+from numact.targets import common
 
 TILE = 16_384  # elements: two tiles of float64, in and out, fit into a core's L2 cache
 PARALLEL_FROM = 65_536  # elements; below it waking the threads costs more than they bring
@@ -21,7 +19,7 @@ PARALLEL_FROM = 65_536  # elements; below it waking the threads costs more than 
 # vector against 23).
 KERNELS = """
 def element({names}):
-    return {result}
+    return store(core({loaded}))
 
 def serial({names}, out):
     for i in range(out.size):
@@ -42,61 +40,29 @@ class Kernel(NamedTuple):
     tiles: object
 
 
-def storage(dtype):
-    """Return the NumPy type that kernels see: half types as the integer of their bits."""
-    return np.dtype(np.uint16) if dtype.name in HALF_CONVERSIONS else dtype
-
-
-def number(dtype):
-    """Return the NumPy scalar type that a dtype is computed in."""
-    return np.float64 if dtype.name == "float64" else np.float32
-
-
-def cached(function, **options):
-    """Compile with a disk cache, or without one where no cache folder can be written."""
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # numba found no folder for its cache
-        return numba.njit(function, **options)
-
-
-def define(source, scope, fingerprint):
-    """Run source text and return its functions, named so that no two share a cache entry."""
-    scope["__name__"] = __name__  # a cached function is loaded by the name of its module
-    exec(compile(source, __file__, "exec"), scope)
-    names = [line[4 : line.index("(")] for line in source.splitlines() if line.startswith("def ")]
-    for name in names:
-        scope[name].__qualname__ = f"{name}_{fingerprint}"
-    return [scope[name] for name in names]
-
-
 @lru_cache(maxsize=None)
 def kernel(formula, dtype, arrays=1):
-    """Return the `Kernel` of a formula whose first `arrays` arguments are arrays of `dtype`."""
+    """Return the `Kernel` of a formula whose first `arrays` arguments are arrays of the dtype of that name."""
     names = list(formula.__signature__.parameters)
-    half = dtype.name in HALF_CONVERSIONS
-    inputs, parameters = names[:arrays], [f"number({name})" for name in names[arrays:]]
-    loaded = [f"load({name})" if half else name for name in inputs] + names[arrays:]
-    result = f"core({', '.join(loaded)})"
+    inputs, parameters = names[:arrays], names[arrays:]
     source = KERNELS.format(
         names=", ".join(names),
-        result=f"store({result})" if half else result,
-        indexed=", ".join([f"{name}[i]" for name in inputs] + parameters),
-        sliced=", ".join([f"{name}[low:high]" for name in inputs] + names[arrays:]),
+        loaded=", ".join([f"load({name})" for name in inputs] + parameters),
+        indexed=", ".join([f"{name}[i]" for name in inputs] + [f"number({name})" for name in parameters]),
+        sliced=", ".join([f"{name}[low:high]" for name in inputs] + parameters),
     )
-    kind = number(dtype)
-    scope = {"core": formula.compiled(kind), "number": kind, "TILE": TILE, "prange": numba.prange}
-    if half:
-        scope["load"], scope["store"] = HALF_CONVERSIONS[dtype.name]
-    fingerprint = f"{formula.__name__}_{dtype.name}_{formula.fingerprint(kind)}_{__version__.replace('.', '_')}"
-    element, serial, tiles = define(source, scope, fingerprint)
+    kind = common.number(dtype)
+    load, store = common.conversions(dtype)
+    scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
+    scope |= {"TILE": TILE, "prange": numba.prange}
+    element, serial, tiles = common.define(source, __name__, scope, common.label(formula, dtype))
     scope["element"] = numba.njit(element, **JIT_OPTIONS)
-    scope["serial"] = cached(serial, nogil=True, error_model="numpy")
-    return Kernel(scope["serial"], cached(tiles, nogil=True, parallel=True, error_model="numpy"))
+    scope["serial"] = common.cached(numba.njit, serial, nogil=True, error_model="numpy")
+    return Kernel(scope["serial"], common.cached(numba.njit, tiles, nogil=True, parallel=True, error_model="numpy"))
 
 
 def elementwise(formula, dtype, arrays, parameters, out):
-    """Fill `out` from arrays of its size; all are flat, dense, aligned, and of `dtype` or its bits."""
+    """Fill `out` from arrays of its size; all are flat, dense, aligned, and of the dtype of that name, or its bits."""
     compiled = kernel(formula, dtype, len(arrays))
     run(compiled.serial, compiled.tiles, out.size, *arrays, *parameters, out)
 

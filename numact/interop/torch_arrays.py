@@ -1,0 +1,32 @@
+"""PyTorch tensors on CUDA devices."""
+
+import torch
+
+
+def device(array):
+    """Return the name of the GPU that holds a tensor."""
+    return f"GPU {array.device.index}"
+
+
+def dtype(array):
+    """Return the name of a tensor's dtype."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def interface(array):
+    """Return a tensor's CUDA array interface; its dtype is not to be trusted, as bfloat16 poses as float16."""
+    array = array.detach()
+    return (array.view(torch.int16) if array.dtype == torch.bfloat16 else array).__cuda_array_interface__
+
+
+def empty(like, shape, dtype):
+    """Return a new tensor on the device of `like`, from PyTorch's caching allocator."""
+    kind = getattr(torch, dtype)
+    if tuple(like.shape) == shape:
+        return torch.empty_like(like, dtype=kind, requires_grad=False)
+    return torch.empty(shape, dtype=kind, device=like.device)
+
+
+def stream(array):
+    """Return the handle of PyTorch's current stream on the tensor's device."""
+    return torch.cuda.current_stream(array.device).cuda_stream
