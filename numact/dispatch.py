@@ -8,8 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
-# What numpy.tanh makes of integers and truth values, by their size in bytes.
-PROMOTED = {1: np.dtype(np.float16), 2: np.dtype(np.float32), 4: np.dtype(np.float64), 8: np.dtype(np.float64)}
+# What numpy.tanh makes of integers and truth values.
+PROMOTED = {"bool": "float16", "int8": "float16", "uint8": "float16", "int16": "float32", "uint16": "float32"}
+PROMOTED |= dict.fromkeys(("int32", "uint32", "int64", "uint64"), "float64")
 PYTHON_TYPES = (bool, int, float, list, tuple)
 
 
@@ -18,8 +19,7 @@ def elementwise(formula, arrays, parameters, out):
     interop = find_interop(arrays, out)
     if interop is None:
         return _elementwise_on_cpu(formula, arrays, parameters, out)
-    cuda = cuda_target()
-    return cuda.elementwise(interop, formula, arrays, parameters, out)
+    return cuda_target().elementwise(interop, formula, arrays, parameters, out)
 
 
 def find_interop(arrays, out):
@@ -34,17 +34,16 @@ def find_interop(arrays, out):
     """
     named = arrays if out is None else {**arrays, "out": out}
     on_gpu = [name for name, value in named.items() if is_cuda(value)]
+    if on_gpu:
+        cuda_target()
     if not on_gpu:
         for name, value in named.items():
             _check_cpu_type(name, value)
         return None
-    places = {
-        name: _interop_of(value).device(value) if name in on_gpu else "the CPU"
-        for name, value in named.items()
-        if not isinstance(value, (bool, int, float))
-    }
+    places = {name: f"GPU {_interop_of(value).device(value)}" for name, value in named.items() if name in on_gpu}
+    places |= dict.fromkeys(named.keys() - places.keys(), "the CPU")
     if len(set(places.values())) > 1:
-        listed = ", ".join(f"{name} on {place}" for name, place in places.items())
+        listed = ", ".join(f"{name} on {places[name]}" for name in named)
         raise ValueError(f"the arrays live on different devices: {listed}; move them to one device first")
     return _interop_of(named[on_gpu[0]])
 
@@ -53,7 +52,7 @@ def is_cuda(value):
     """Return whether an object is an array in a GPU's memory."""
     if isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
         return False
-    return hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_memory__", False)
+    return hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False)
 
 
 def _interop_of(value):
@@ -88,54 +87,60 @@ def _check_cpu_type(name, value):
 
 
 def compute_dtype(name, dtype):
-    """Return the floating dtype of the result for an input dtype.
+    """Return the name of the floating dtype of the result for an input of a dtype given by name.
 
     Raises
     ------
     TypeError
         If the dtype is not real, or wider than float64.
     """
-    if dtype.name in FLOATING:
-        return dtype.newbyteorder("=")
-    if dtype.kind in "biu" and dtype.itemsize in PROMOTED:
-        return PROMOTED[dtype.itemsize]
+    if dtype in FLOATING:
+        return dtype
+    if dtype in PROMOTED:
+        return PROMOTED[dtype]
     taken = ", ".join(FLOATING)
-    raise TypeError(f"{name} has dtype {dtype.name}; numact takes {taken}, and integers and bool, which promote to them")
+    raise TypeError(f"{name} has dtype {dtype}; numact takes {taken}, and integers and bool, which promote to them")
 
 
-def result_dtype(arrays):
-    """Return the common floating dtype of NumPy arrays by name."""
-    kinds = [compute_dtype(name, value.dtype) for name, value in arrays.items()]
+def common_dtype(dtypes):
+    """Return the name of the floating dtype of the result for dtypes by argument's name."""
+    kinds = {compute_dtype(name, dtype) for name, dtype in dtypes.items()}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return "float64" if "float64" in kinds else "float32"
+
+
+def broadcast_shape(shapes):
+    """Return the shape that shapes by argument's name broadcast to."""
     try:
-        return kinds[0] if len(kinds) == 1 else np.result_type(*kinds)
-    except TypeError as error:
-        raise TypeError(f"no common dtype for {', '.join(kind.name for kind in kinds)}: convert one of them") from error
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"the arrays do not broadcast: {listed}") from None
 
 
-def check_out(out, shape, dtype):
-    """Raise unless `out` is a writable NumPy array that can take a result of that shape and dtype."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, as the input is, not {type(out).__name__}")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
-    if not out.flags.writeable:
+def check_out(out_shape, out_dtype, read_only, shape, dtype):
+    """Raise unless an `out` of that shape and dtype can take a result of `shape` and `dtype`."""
+    if out_dtype not in FLOATING:
+        raise TypeError(f"the result of dtype {dtype} does not cast to out's dtype {out_dtype} (same_kind)")
+    if out_shape != shape:
+        raise ValueError(f"out has shape {out_shape}, but the result has shape {shape}")
+    if read_only:
         raise ValueError("out is read-only")
-    if not np.can_cast(dtype, out.dtype, "same_kind"):
-        raise TypeError(f"the result of dtype {dtype.name} does not cast to out's dtype {out.dtype.name} (same_kind)")
 
 
 def _prepare(arrays, out):
     """Check NumPy arguments; return them as arrays by name, with the result's dtype and shape."""
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
-    dtype = result_dtype(arrays)
-    try:
-        shape = np.broadcast_shapes(*(value.shape for value in arrays.values()))
-    except ValueError:
-        listed = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
-        raise ValueError(f"the arrays do not broadcast: {listed}") from None
+    name = common_dtype({name: value.dtype.name for name, value in arrays.items()})
+    shape = broadcast_shape({name: value.shape for name, value in arrays.items()})
     if out is not None:
-        check_out(out, shape, dtype)
-    return arrays, dtype, shape
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be a NumPy array, as the input is, not {type(out).__name__}")
+        check_out(out.shape, out.dtype.name, not out.flags.writeable, shape, name)
+    if name != "bfloat16":
+        return arrays, np.dtype(name), shape
+    return arrays, next(value.dtype for value in arrays.values() if value.dtype.name == name), shape
 
 
 def _elementwise_on_cpu(formula, arrays, parameters, out):

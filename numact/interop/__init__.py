@@ -1,5 +1,5 @@
 """One small module for each library whose GPU arrays numact takes, imported when such an array comes in.
 
-Each has the same functions: `device` names where an array lives, `dtype` its dtype, `interface` gives its CUDA array
+Each has the same functions: `device` gives the index of its GPU, `dtype` its dtype, `interface` gives its CUDA array
 interface, `empty` makes a new array from the library's own memory, and `stream` is the handle of the caller's stream.
 """

@@ -4,8 +4,8 @@ import cupy
 
 
 def device(array):
-    """Return the name of the GPU that holds an array."""
-    return f"GPU {array.device.id}"
+    """Return the index of the GPU that holds an array."""
+    return array.device.id
 
 
 def dtype(array):
@@ -22,7 +22,7 @@ def empty(like, shape, dtype):
     """Return a new array on the device of `like`, from CuPy's memory pool."""
     with like.device:
         kind = like.dtype if like.dtype.name == dtype else cupy.dtype(dtype)
-        return cupy.empty_like(like, dtype=kind) if like.shape == shape else cupy.empty(shape, kind)
+        return cupy.empty(shape, kind)
 
 
 def stream(array):

@@ -5,10 +5,10 @@ from numba import cuda
 
 
 def device(array):
-    """Return the name of the GPU that holds an array."""
+    """Return the index of the GPU that holds an array."""
     if hasattr(array, "gpu_data"):
-        return f"GPU {array.gpu_data.context.device.id}"
-    return f"GPU {cuda.get_current_device().id}"
+        return array.gpu_data.context.device.id
+    return getattr(cuda.get_current_device(), "id", 0)  # the simulator's only device has none
 
 
 def dtype(array):

@@ -4,8 +4,8 @@ import torch
 
 
 def device(array):
-    """Return the name of the GPU that holds a tensor."""
-    return f"GPU {array.device.index}"
+    """Return the index of the GPU that holds a tensor."""
+    return array.device.index
 
 
 def dtype(array):
@@ -21,10 +21,7 @@ def interface(array):
 
 def empty(like, shape, dtype):
     """Return a new tensor on the device of `like`, from PyTorch's caching allocator."""
-    kind = getattr(torch, dtype)
-    if tuple(like.shape) == shape:
-        return torch.empty_like(like, dtype=kind, requires_grad=False)
-    return torch.empty(shape, dtype=kind, device=like.device)
+    return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
 
 
 def stream(array):
