@@ -1,12 +1,16 @@
 """Activation functions for NumPy and GPU arrays, written once and compiled by Numba for CPU and CUDA."""
 
+from types import MappingProxyType
+
 from numact._version import __version__
-from numact.base import Activation, activation, registry
-from numact.elementwise import gelu, leaky_relu, relu, sigmoid, tanh
+from numact.base import Activation, activation
+from numact.binding import FormulaError
+from numact.elementwise import gelu, gelu_tanh, leaky_relu, relu, sigmoid, tanh
 from numact.rowwise import softmax
 
 __all__ = [
     "Activation",
+    "FormulaError",
     "__version__",
     "activation",
     "gelu",
@@ -17,3 +21,7 @@ __all__ = [
     "softmax",
     "tanh",
 ]
+
+# name -> activation: what the tests, the benchmarks and the documentation go through
+registry = MappingProxyType({f.__name__: f for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax)})
+del MappingProxyType, gelu_tanh

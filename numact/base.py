@@ -5,15 +5,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 
 import numpy as np
 
 from numact import dispatch
 from numact.binding import Formula
-
-_registered: dict[str, "Activation"] = {}
-registry = MappingProxyType(_registered)  # name -> activation, in the order of declaration
 
 NOTES = """
 
@@ -71,10 +67,9 @@ class Activation:
     def __init__(self, function, info):
         self._value = Formula(function)
         self.formula, self.info = function, info
-        self.__name__ = self.__qualname__ = function.__name__
-        self.__module__ = "numact"
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        self.__module__ = function.__module__
         self._set_signature(self._value.__signature__)
-        _registered[self.__name__] = self
 
     def _set_signature(self, signature):
         x, *rest = signature.parameters.values()
@@ -93,7 +88,7 @@ class Activation:
         return self  # help() and inspect take it for a function; stored in a class it does not bind
 
     def __reduce__(self):
-        return _find, (self.__name__,)
+        return self.__qualname__
 
     @property
     def scalar(self):
@@ -128,13 +123,9 @@ class Elementwise(Activation):
 
     def derivative(self, function):
         """Declare the formula of the derivative; a decorator, with the same parameters as the value's formula."""
-        derivative = Formula(function)
-
-        def product(grad_output, x, *parameters):
-            return grad_output * function(x, *parameters)
-
-        self._derivative, self._product = derivative, _product(derivative)
-        return derivative
+        self._derivative = Formula(function)
+        self._product = _product(self._derivative)
+        return self._derivative
 
     def variant(self, **choice):
         """Declare another form of this activation, chosen by the value of a keyword; a decorator."""
@@ -227,10 +218,6 @@ def _numbers(activation, values):
     except (TypeError, ValueError):
         shown = ", ".join(f"{name}={value!r}" for name, value in zip(activation._defaults, values, strict=False))
         raise TypeError(f"{activation.__name__}: parameters must be real numbers, not {shown}") from None
-
-
-def _find(name):
-    return registry[name]
 
 
 def activation(function: Callable | None = None, **info):

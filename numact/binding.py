@@ -20,7 +20,6 @@ from numact.primitives import ByType
 
 # Else each division carries a branch, or the call of a long formula stays a call, and nothing vectorises.
 JIT_OPTIONS = {"error_model": "numpy", "forceinline": True}
-LOOPS = {"FOR_ITER", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
 BUILTINS = {"abs"}
 ALLOWED = (
     "A formula is straight-line scalar code: numbers, arithmetic, comparisons, conditional expressions, abs(), "
@@ -70,17 +69,18 @@ class Formula:
     def scalar(self):
         """The formula for use in `numba.njit` and `numba.cuda.jit` code: float32 in, float32 out; else float64."""
 
-        def choose(x):
-            return bind(self.formula, np.float32 if x == numba_types.float32 else np.float64)
-
-        names = ", ".join(self.__signature__.parameters)
-        signature = str(self.__signature__.replace(return_annotation=inspect.Signature.empty))
-        first = names.split(",")[0]
+        names = list(self.__signature__.parameters)
+        signature = str(self.__signature__.replace(return_annotation=inspect.Signature.empty))[1:-1]
+        bodies = {}
+        for number in (np.float32, np.float64):
+            scope = {"core": self.compiled(number), "number": number, "__name__": __name__}
+            arguments = ", ".join(f"number({name})" for name in names)
+            bodies[number] = eval(f"lambda {signature}: core({arguments})", scope)
         # The compiler reads the parameters from the code itself, so that defaults and keywords work.
-        scope = {"choose": choose, "__name__": __name__}
-        scope["stub"] = stub = eval(f"lambda {signature[1:-1]}: None", scope)
-        overload(stub, jit_options=JIT_OPTIONS)(eval(f"lambda {signature[1:-1]}: choose({first})", scope))
-        function = eval(f"lambda {signature[1:-1]}: stub({names})", scope)
+        scope = {"__name__": __name__, "choose": lambda x: bodies[np.float32 if x == numba_types.float32 else np.float64]}
+        scope["stub"] = stub = eval(f"lambda {signature}: None", scope)
+        overload(stub, jit_options=JIT_OPTIONS)(eval(f"lambda {signature}: choose({names[0]})", scope))
+        function = eval(f"lambda {signature}: stub({', '.join(names)})", scope)
         function.__name__, function.__doc__ = self.__name__, self.__doc__
         return njit(function, **JIT_OPTIONS)
 
@@ -192,9 +192,12 @@ def _check(function):
         shown = f"\n    {text}" if text else ""
         raise FormulaError(f"{function.__name__}, line {line}: {what}.{shown}\n{ALLOWED}")
 
-    for item in dis.get_instructions(code):
+    instructions = list(dis.get_instructions(code))
+    # A loop first: its bounds would be refused too, and say less.
+    instructions.sort(key=lambda item: not _is_loop(item))
+    for item in instructions:
         line = (item.positions.lineno if item.positions else None) or line
-        if item.opname in LOOPS:
+        if _is_loop(item):
             refuse("a loop cannot be compiled for every target")
         if item.opname == "LOAD_CONST" and isinstance(item.argval, str | bytes | complex):
             refuse(f"{item.argval!r} is not a real number")
@@ -208,6 +211,10 @@ def _check(function):
             except (KeyError, ValueError):
                 refuse(f"the name {item.argval!r} has no value yet")
             _check_value(item.argval, value, refuse)
+
+
+def _is_loop(instruction):
+    return instruction.opname == "FOR_ITER" or "BACKWARD" in instruction.opname
 
 
 def _check_value(name, value, refuse):

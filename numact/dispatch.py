@@ -131,8 +131,11 @@ def check_out(out_shape, out_dtype, read_only, shape, dtype):
 
 def _prepare(arrays, out):
     """Check NumPy arguments; return them as arrays by name, with the result's dtype and shape."""
+    # As in NumPy, a Python number takes the dtype of the arrays beside it.
+    weak = {name for name, value in arrays.items() if isinstance(value, (bool, int, float))}
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
-    name = common_dtype({name: value.dtype.name for name, value in arrays.items()})
+    strong = arrays.keys() - weak or arrays.keys()
+    name = common_dtype({name: arrays[name].dtype.name for name in strong})
     shape = broadcast_shape({name: value.shape for name, value in arrays.items()})
     if out is not None:
         if not isinstance(out, np.ndarray):

@@ -50,8 +50,8 @@ EXP_TAIL = Polynomial(
 # The normal distribution's upper tail Q(t) times e^(t^2/2), as (1 + p) / 2 / (t + TAIL_SHIFT), where p is a polynomial in
 # TAIL_SHIFT / (t + TAIL_SHIFT) - center (the script prints 1 + p). With a shift of 1.5 in float32, p stays between -0.12 and 0.5, so its error
 # hardly shows; a shift of 4 needs 2 coefficients fewer and gave 5 units in the last place. TAIL_END is 1 - center.
-# Past TAIL_LIMIT even the smallest positive number is larger than t * Q(t).
-TAIL_LIMIT = ByType(float32=14.5, float64=39.0)
+# Past TAIL_LIMIT t * Q(t) and its derivative round to 0; the float32 fit ends at 14.5, where they are subnormal.
+TAIL_LIMIT = ByType(float32=15.0, float64=39.0)
 TAIL_SHIFT = ByType(float32=1.5, float64=1.5)
 TAIL_END = ByType(float32=0.375, float64=0.5)
 TAIL_POLYNOMIAL = Polynomial(
@@ -265,7 +265,7 @@ def normal_tail_ratio(t):
     """Return Q(t) * exp(t**2 / 2) for t >= 0, where Q is the upper tail of the standard normal distribution.
 
     Half the scaled complementary error function, erfcx(t / sqrt(2)) / 2: it falls slowly from 1/2, where Q itself
-    underflows. Arguments past 14.5 (float32) or 39 (float64), where t * Q(t) is 0, count as that limit.
+    underflows. Arguments past 15 (float32) or 39 (float64), where t * Q(t) is 0, count as that limit.
 
     Parameters
     ----------

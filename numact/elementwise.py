@@ -133,7 +133,7 @@ TANH_LIMIT = ByType(float32=12.0, float64=30.0)
 
 
 @activation(
-    range=(-0.17, float("inf")),
+    range=(-0.17004076, float("inf")),
     paper="Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415",
     use="hidden layers of transformers",
     strengths="smooth, and passes a little of negative inputs, so units seldom die",
@@ -142,8 +142,9 @@ TANH_LIMIT = ByType(float32=12.0, float64=30.0)
 def gelu(x):
     """Gaussian error linear unit: x times the probability that a standard normal variable is below x.
 
-    gelu(x) = x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))), in [-0.17, inf). With approximate="tanh" it is
-    x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). gelu(-inf) is -0.0.
+    gelu(x) = x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))), in [-0.16997, inf). With approximate="tanh" it is
+    x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), in
+    [-0.17004, inf). gelu(-inf) is -0.0.
     """
     # Phi(x) = 1 - Q(x), and Q of the upper tail has its digits where 1 + erf would have cancelled.
     tail = scaled_normal_tail(abs(x))

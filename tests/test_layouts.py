@@ -1,0 +1,115 @@
+"""Any shape, any strides, any place in memory: the bits are those of a plain contiguous call."""
+
+import numpy as np
+import pytest
+from conftest import read_only
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import numact as na
+
+FUNCTIONS = st.sampled_from(list(na.registry.values()))
+SIDES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=9)
+
+
+@st.composite
+def views(draw, kind=np.float32):
+    """Draw a view, read-only, of a filled array: stepped, reversed, transposed, broadcast or misaligned."""
+    shape = draw(SIDES)
+    steps = [draw(st.sampled_from([1, 2, -1, -3])) for _ in shape]
+    whole = np.random.default_rng(draw(st.integers(0, 99))).normal(size=[s * abs(k) for s, k in zip(shape, steps, strict=True)])
+    view = whole.astype(kind)[tuple(slice(None, None, step) for step in steps)]
+    if draw(st.booleans()):
+        view = view.transpose(draw(st.permutations(range(view.ndim))))
+    if draw(st.booleans()):
+        view = np.broadcast_to(view, (draw(st.integers(0, 3)), *view.shape))
+    if draw(st.booleans()):
+        view = view.astype(view.dtype.newbyteorder())
+    if draw(st.booleans()):
+        raw = np.empty(view.nbytes + 1, np.uint8)[1:].view(view.dtype).reshape(view.shape)
+        raw[...] = view
+        view = raw
+    return read_only(view)
+
+
+@settings(deadline=None, max_examples=150)
+@given(FUNCTIONS, views())
+def test_layout_does_not_change_the_bits(function, x):
+    plain = np.ascontiguousarray(x, dtype=np.float32)
+    result = function(x)
+    assert result.shape == x.shape
+    np.testing.assert_array_equal(result, function(plain))
+    np.testing.assert_array_equal(function.backward(x, x), function.backward(plain, plain))
+    out = np.full(x.shape[::-1], np.nan, np.float32).T
+    assert function(x, out=out) is out
+    np.testing.assert_array_equal(out, result)
+
+
+@settings(deadline=None, max_examples=60)
+@given(views(), st.integers(-4, 3))
+def test_softmax_over_any_axis(x, axis):
+    if not -x.ndim <= axis < x.ndim:
+        with pytest.raises(np.exceptions.AxisError):
+            na.softmax(x, axis)
+        return
+    moved = np.moveaxis(x, axis, -1).astype(np.float32)
+    result = np.moveaxis(na.softmax(x, axis=axis), axis, -1)
+    np.testing.assert_allclose(result, na.softmax(moved), rtol=1e-6, atol=0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(FUNCTIONS, st.integers(0, 7), st.integers(0, 7))
+def test_overlapping_out(function, start, stop):
+    memory = np.random.default_rng(5).normal(size=40).astype(np.float32)
+    expected = function(memory[start : start + 30].copy())
+    out = memory[stop : stop + 30]
+    assert function(memory[start : start + 30], out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 63, 1000, 65_535, 65_536, 65_537, 300_001])
+def test_position_and_length_do_not_matter(elementwise, size):
+    x = np.random.default_rng(size).normal(size=size).astype(np.float32)
+    result = elementwise(x)
+    defaults = [np.float32(value) for value in elementwise.formula.__defaults__ or ()]
+    for index in {0, size // 3, size - 1} & set(range(size)):
+        assert result[index] == elementwise(x[index : index + 1])[0]
+        assert result[index] == np.float32(elementwise.scalar(x[index]))
+        assert result[index] == elementwise.ufunc(x[index : index + 1], *defaults)[0]
+
+
+def test_fortran_order_is_kept(elementwise):
+    x = np.asfortranarray(np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32))
+    assert elementwise(x).flags.f_contiguous
+
+
+def test_zero_dimensions(elementwise):
+    x = np.array(0.5, np.float32)
+    assert elementwise(x) == elementwise(x.reshape(1))[0]
+    assert elementwise(x).dtype == np.float32
+    out = np.empty((), np.float32)
+    assert elementwise(x, out=out) is out
+
+
+def test_backward_broadcasts(elementwise):
+    random = np.random.default_rng(1)
+    x, grad = random.normal(size=(3, 4)).astype(np.float32), random.normal(size=4).astype(np.float32)
+    full = np.ascontiguousarray(np.broadcast_to(grad, x.shape))
+    np.testing.assert_array_equal(elementwise.backward(grad, x), elementwise.backward(full, x))
+    np.testing.assert_array_equal(elementwise.backward(1.0, x), elementwise.grad(x))
+    np.testing.assert_array_equal(elementwise.backward(x, grad), elementwise.backward(x, full * 0 + grad))
+
+
+def test_out_of_another_dtype(activation):
+    x = np.random.default_rng(2).normal(size=(8, 8)).astype(np.float32)
+    for kind in (np.float64, np.float16):
+        out = np.empty(x.shape, kind)
+        assert activation(x, out=out) is out
+        np.testing.assert_array_equal(out, activation(x).astype(kind))
+
+
+def test_memory_map(activation, tmp_path):
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(64, 64))
+    x[...] = np.random.default_rng(3).normal(size=x.shape)
+    np.testing.assert_array_equal(activation(x), activation(np.array(x)))
