@@ -24,4 +24,4 @@ __all__ = [
 
 # name -> activation: what the tests, the benchmarks and the documentation go through
 registry = MappingProxyType({f.__name__: f for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax)})
-del MappingProxyType, gelu_tanh
+del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

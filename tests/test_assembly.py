@@ -1,0 +1,83 @@
+"""The machine code: vector arithmetic at the full width, and no call into libm."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ELEMENTWISE
+
+SCRIPT = """
+import json
+import numpy as np
+import numact as na
+from numact.targets import cpu, cpu_rows
+assembly = {}
+x = np.ones(64, np.float32)
+for name, function in na.registry.items():
+    if name == "softmax":
+        serial = cpu_rows.kernels(function._weight, "float32").rows[1]
+        row = x.reshape(1, -1)
+        serial(row, row.copy(), 1)
+        parts = [serial.py_func.__globals__[part] for part in ("row_maximum", "row_weights", "divide")]
+        assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
+        continue
+    defaults = function._value.formula.__defaults__ or ()
+    for label, formula, arrays in (("", function._value, 1), ("_grad", function._derivative, 1),
+                                   ("_backward", function._product, 2)):
+        serial = cpu.kernel(formula, "float32", arrays).serial
+        serial(*[x] * arrays, *defaults, x.copy())
+        assembly[name + label] = "".join(serial.inspect_asm().values())
+print(json.dumps(assembly))
+"""
+TARGETS = {  # Numba's name of the CPU -> the width of a register of float32 there
+    "x86-64-v3": "ymm",
+    "znver4": "zmm",
+}
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def compiled(request, tmp_path_factory):
+    """The assembly of every float32 kernel for one CPU, and that CPU's vector register."""
+    import llvmlite.binding
+
+    if not llvmlite.binding.get_default_triple().startswith("x86_64"):
+        pytest.skip("the assembly checked here is x86-64's")
+    if TARGETS[request.param] == "zmm" and not llvmlite.binding.get_host_cpu_features().get("avx512f"):
+        pytest.skip("this CPU has no AVX-512, and the kernels are run once to be compiled")
+    environment = {**os.environ, "NUMBA_CPU_NAME": request.param, "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+    if request.param == "x86-64-v3":
+        environment["NUMBA_CPU_FEATURES"] = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+popcnt,+sse4.2"
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), TARGETS[request.param]
+
+
+KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_grad", "_backward")] + ["softmax"]
+SELECTIONS = {"relu", "relu_grad", "leaky_relu_grad"}  # compare and blend, without arithmetic
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_vector_arithmetic(compiled, kernel):
+    assembly, register = compiled
+    arithmetic = r"v(f[n]?m(add|sub)\d+|mul|add|sub|div)ps"
+    if kernel in SELECTIONS:
+        arithmetic = r"v(max|min|cmp|blend|and|mov|xor)\w*"
+    assert re.search(rf"\b{arithmetic}\b.*%{register}", assembly[kernel])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_call_into_libm(compiled, kernel):
+    assembly, _ = compiled
+    named = set(re.findall(r"\b(?:exp|log|pow|tanh|erf|fma|ldexp|exp2|expm1)f?\b", assembly[kernel]))
+    assert not named
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_float64_arithmetic(compiled, kernel):
+    if kernel == "softmax":
+        pytest.skip("a row's sum is float64 on purpose")
+    assembly, _ = compiled
+    assert not re.search(r"\bv(f[n]?m(add|sub)\d+|mul|add|sub|div)[ps]d\b.*%[yz]mm", assembly[kernel])
