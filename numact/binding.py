@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import linecache
 import types
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from numbers import Real
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class Formula:
         return f"<formula {self.__name__}{self.__signature__}>"
 
     def __call__(self, *arguments):
+        """Return the value at Python numbers, computed in float64."""
         return self.scalar(*arguments)
 
     @cached_property
@@ -77,7 +78,8 @@ class Formula:
             arguments = ", ".join(f"number({name})" for name in names)
             bodies[number] = eval(f"lambda {signature}: core({arguments})", scope)
         # The compiler reads the parameters from the code itself, so that defaults and keywords work.
-        scope = {"__name__": __name__, "choose": lambda x: bodies[np.float32 if x == numba_types.float32 else np.float64]}
+        single = numba_types.float32
+        scope = {"__name__": __name__, "choose": lambda x: bodies[np.float32 if x == single else np.float64]}
         scope["stub"] = stub = eval(f"lambda {signature}: None", scope)
         overload(stub, jit_options=JIT_OPTIONS)(eval(f"lambda {signature}: choose({names[0]})", scope))
         function = eval(f"lambda {signature}: stub({', '.join(names)})", scope)
@@ -93,7 +95,7 @@ class Formula:
         return fingerprint(self.formula, number)
 
 
-@lru_cache(maxsize=None)
+@cache
 def bind(function, number):
     """Copy a formula so that its literals have type `number` and its names mean that type's functions."""
     code = _with_constant_integers(function.__code__)
@@ -107,13 +109,13 @@ def bind(function, number):
     return bound
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(function, number):
     """Return the bound formula as a Numba function that CPU and CUDA code can call."""
     return njit(bind(function, number), **JIT_OPTIONS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def fingerprint(function, number):
     """Return a hash of the bound formula and all that it calls."""
     digest = hashlib.sha256(function.__code__.co_code + _package_source())
@@ -130,7 +132,7 @@ def fingerprint(function, number):
     return digest.hexdigest()[:16]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _package_source():
     """Return the code that turns formulas into instructions, for the fingerprint."""
     return b"".join(Path(file).read_bytes() for file in (__file__, primitives.__file__))

@@ -3,7 +3,7 @@
 import importlib
 import math
 import operator
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -93,12 +93,12 @@ def _interop_of(value):
     return _interop_module(library if library in ("cupy", "torch") else "numba")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _interop_module(library):
     return importlib.import_module(f"numact.interop.{library}_arrays")
 
 
-@lru_cache(maxsize=None)
+@cache
 def cpu_target():
     """Import the CPU target at the first call, so that `import numact` stays quick."""
     return importlib.import_module("numact.targets.cpu")

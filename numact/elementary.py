@@ -47,10 +47,11 @@ EXP_TAIL = Polynomial(
     ),
 )
 
-# The normal distribution's upper tail Q(t) times e^(t^2/2), as (1 + p) / 2 / (t + TAIL_SHIFT), where p is a polynomial in
-# TAIL_SHIFT / (t + TAIL_SHIFT) - center (the script prints 1 + p). With a shift of 1.5 in float32, p stays between -0.12 and 0.5, so its error
-# hardly shows; a shift of 4 needs 2 coefficients fewer and gave 5 units in the last place. TAIL_END is 1 - center.
-# Past TAIL_LIMIT t * Q(t) and its derivative round to 0; the float32 fit ends at 14.5, where they are subnormal.
+# The normal distribution's upper tail Q(t) times e^(t^2/2), as (1 + p) / 2 / (t + TAIL_SHIFT), where p is a polynomial
+# in TAIL_SHIFT / (t + TAIL_SHIFT) - center (the script prints 1 + p; TAIL_END is 1 - center). With a shift of 1.5, p
+# stays between -0.12 and 0.5 and its rounding error hardly shows; a shift of 4 spares 2 coefficients of float32 and
+# gave 5 units in the last place. Past TAIL_LIMIT t * Q(t) and its derivative round to 0; the float32 fit ends at 14.5,
+# where they are subnormal.
 TAIL_LIMIT = ByType(float32=15.0, float64=39.0)
 TAIL_SHIFT = ByType(float32=1.5, float64=1.5)
 TAIL_END = ByType(float32=0.375, float64=0.5)

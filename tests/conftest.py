@@ -76,7 +76,10 @@ def upper_tail(x):
 # name -> (value, derivative) at a point of mpmath
 EXACT = {
     "relu": (lambda x: max(x, 0), lambda x: mpmath.mpf(x > 0)),
-    "leaky_relu": (lambda x: x if x > 0 else mpmath.mpf(0.01) * x, lambda x: mpmath.mpf(1) if x > 0 else mpmath.mpf(0.01)),
+    "leaky_relu": (
+        lambda x: x if x > 0 else mpmath.mpf(0.01) * x,
+        lambda x: mpmath.mpf(1) if x > 0 else mpmath.mpf(0.01),
+    ),
     "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x)),
     "tanh": (mpmath.tanh, lambda x: mpmath.sech(x) ** 2),
     "gelu": (lambda x: x * upper_tail(-x), lambda x: upper_tail(-x) + x * mpmath.npdf(x)),

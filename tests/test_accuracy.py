@@ -4,10 +4,10 @@ import mpmath
 import numpy as np
 import pytest
 from conftest import EXACT, bit_patterns, dtype_of, read_only
+from numact.references import REFERENCES, ulp_error
 
 import numact as na
 from numact.accuracy import ACCURACY
-from numact.references import REFERENCES, ulp_error
 
 STRIDE = 255  # through the bit patterns of float32; odd, so that all endings of the mantissa occur
 CHUNKS = 512  # of the exhaustive run
@@ -100,7 +100,14 @@ def softmax_exact(x, axis):
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
-SOFTMAX_SHAPES = [((300, 4), -1), ((300, 33), 1), ((100, 1000), -1), ((4, 65_536), -1), ((1000, 60), 0), ((5, 300, 7), 1)]
+SOFTMAX_SHAPES = [
+    ((300, 4), -1),
+    ((300, 33), 1),
+    ((100, 1000), -1),
+    ((4, 65_536), -1),
+    ((1000, 60), 0),
+    ((5, 300, 7), 1),
+]
 
 
 @pytest.mark.parametrize(("shape", "axis"), SOFTMAX_SHAPES)

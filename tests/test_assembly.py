@@ -47,7 +47,11 @@ def compiled(request, tmp_path_factory):
         pytest.skip("the assembly checked here is x86-64's")
     if TARGETS[request.param] == "zmm" and not llvmlite.binding.get_host_cpu_features().get("avx512f"):
         pytest.skip("this CPU has no AVX-512, and the kernels are run once to be compiled")
-    environment = {**os.environ, "NUMBA_CPU_NAME": request.param, "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": request.param,
+        "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+    }
     if request.param == "x86-64-v3":
         environment["NUMBA_CPU_FEATURES"] = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+popcnt,+sse4.2"
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=500)

@@ -38,11 +38,7 @@ def test_out_of_the_wrong_shape(activation):
 @pytest.mark.parametrize("kind", ["int32", "bool", "complex64", "object"])
 def test_out_of_the_wrong_dtype(activation, kind):
     x = np.zeros(3, np.float32)
-    if kind == "complex64":
-        message = "complex64"
-    else:
-        message = "same_kind"
-    untouched(lambda out: activation(x, out=out), TypeError, message, np.ones(3, kind))
+    untouched(lambda out: activation(x, out=out), TypeError, f"{kind} (same_kind)", np.ones(3, kind))
 
 
 def test_read_only_out(activation):
@@ -57,7 +53,7 @@ def test_out_that_is_no_array(activation):
 
 
 def test_shapes_that_do_not_broadcast(activation):
-    with pytest.raises(ValueError, match="do not broadcast.*grad_output.*x"):
+    with pytest.raises(ValueError, match=r"do not broadcast.*grad_output.*x"):
         activation.backward(np.zeros(3), np.zeros(4))
 
 
@@ -127,7 +123,9 @@ except (ImportError, RuntimeError) as error:
 """
 
 
-@pytest.mark.parametrize(("blocked", "name", "words"), [(True, "ImportError", "numact[cuda13]"), (False, "RuntimeError", "driver")])
+@pytest.mark.parametrize(
+    ("blocked", "name", "words"), [(True, "ImportError", "numact[cuda13]"), (False, "RuntimeError", "driver")]
+)
 def test_cuda_array_without_cuda(blocked, name, words):
     if not blocked:
         from numba import cuda

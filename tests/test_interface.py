@@ -109,7 +109,8 @@ def run(code):
 @pytest.mark.parametrize("call", ["", "na.gelu(__import__('numpy').ones(3))"])
 def test_import_brings_nothing_optional(call):
     names = "numba.cuda cupy torch scipy rich ml_dtypes jax matplotlib sklearn mpmath"
-    code = "import sys, numba\nbefore = set(sys.modules)  # Numba imports SciPy where it is installed\nimport numact as na\n"
+    # Numba itself imports SciPy where it is installed.
+    code = "import sys, numba\nbefore = set(sys.modules)\nimport numact as na\n"
     found = run(f"{code}{call}\nprint([n for n in {names.split()!r} if n in sys.modules.keys() - before])")
     assert found.strip() == "[]"
 

@@ -18,7 +18,9 @@ def views(draw, kind=np.float32):
     """Draw a view, read-only, of a filled array: stepped, reversed, transposed, broadcast or misaligned."""
     shape = draw(SIDES)
     steps = [draw(st.sampled_from([1, 2, -1, -3])) for _ in shape]
-    whole = np.random.default_rng(draw(st.integers(0, 99))).normal(size=[s * abs(k) for s, k in zip(shape, steps, strict=True)])
+    whole = np.random.default_rng(draw(st.integers(0, 99))).normal(
+        size=[s * abs(k) for s, k in zip(shape, steps, strict=True)]
+    )
     view = whole.astype(kind)[tuple(slice(None, None, step) for step in steps)]
     if draw(st.booleans()):
         view = view.transpose(draw(st.permutations(range(view.ndim))))

@@ -19,19 +19,24 @@ def run(code, **environment):
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_calls_from_many_threads(layer):
-    code = BIG + """
+    code = (
+        BIG
+        + """
 from concurrent.futures import ThreadPoolExecutor
 expected = na.gelu(x)
 with ThreadPoolExecutor(8) as pool:
     results = list(pool.map(lambda _: na.gelu(x), range(64)))
 print(all(np.array_equal(result, expected) for result in results))
 """
+    )
     assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == "True"
 
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_calls_in_a_forked_child(layer):
-    code = BIG + """
+    code = (
+        BIG
+        + """
 import os
 expected = na.gelu(x)
 child = os.fork()
@@ -39,11 +44,14 @@ if child == 0:
     os._exit(0 if np.array_equal(na.gelu(x), expected) and np.array_equal(na.softmax(x), na.softmax(x)) else 3)
 print(os.waitpid(child, 0)[1])
 """
+    )
     assert run(code, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == "0"
 
 
 def test_thread_count_is_honoured_and_changes_no_bits():
-    code = BIG + """
+    code = (
+        BIG
+        + """
 import numba
 results = []
 for threads in (1, 2):
@@ -51,6 +59,7 @@ for threads in (1, 2):
     results += [(na.tanh(x), na.softmax(x.reshape(300, 1000)), na.softmax(x.reshape(1000, 300), 0))]
 print(all(np.array_equal(a, b) for a, b in zip(*results)))
 """
+    )
     assert run(code, NUMBA_NUM_THREADS="2") == "True"
 
 

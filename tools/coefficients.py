@@ -3,8 +3,9 @@
 EXP is 1 + r + r^2 p(r) ~ exp(r) for |r| <= 0.347. NORMAL_TAIL is
 1 + p(z) ~ 2 (t + shift) exp(t^2/2) Q(t) for t >= 0 with z = shift / (t + shift) - center,
 where Q is the upper tail of the standard normal distribution. Both minimise the largest
-relative error, by Newton steps found with linear programming. The rounded coefficients are a lattice point near the exact
-ones, where distance is the relative change of the function.
+relative error, by Newton steps found with linear programming. The rounded coefficients
+are a lattice point near the exact ones, where distance is the relative change of the
+function.
 """
 
 from functools import partial

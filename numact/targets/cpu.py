@@ -2,7 +2,7 @@
 
 import os
 import threading
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numba
@@ -40,7 +40,7 @@ class Kernel(NamedTuple):
     tiles: object
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel(formula, dtype, arrays=1):
     """Return the `Kernel` of a formula whose first `arrays` arguments are arrays of the dtype of that name."""
     names = list(formula.__signature__.parameters)
@@ -67,7 +67,7 @@ def elementwise(formula, dtype, arrays, parameters, out):
     run(compiled.serial, compiled.tiles, out.size, *arrays, *parameters, out)
 
 
-@lru_cache(maxsize=None)
+@cache
 def public_ufunc(formula):
     """Return one ufunc with loops for float32 and float64."""
     ufunc = numba.vectorize(formula.scalar.py_func)

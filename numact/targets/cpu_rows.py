@@ -1,6 +1,6 @@
 """CPU kernels for row-wise functions: rows in tiles over threads, columns in strips."""
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numba
@@ -159,7 +159,7 @@ class RowKernels(NamedTuple):
     strips_backward: tuple
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernels(formula, dtype):
     """Return the `RowKernels` for the formula of a row's weights and the dtype of a name."""
     kind = common.number(dtype)
@@ -171,7 +171,10 @@ def kernels(formula, dtype):
         name = function.__name__
         if name.startswith(("tiles", "strips")):
             parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
-            pairs[name] = parallel, common.cached(numba.njit, _renamed(function, "serial"), nogil=True, error_model="numpy")
+            pairs[name] = (
+                parallel,
+                common.cached(numba.njit, _renamed(function, "serial"), nogil=True, error_model="numpy"),
+            )
         elif name in SUMS:
             scope[name] = numba.njit(function, error_model="numpy", fastmath={"reassoc"})
         else:
@@ -191,7 +194,7 @@ def rowwise(formula, dtype, arrays, out):
     if out.size == 0:
         return
     compiled = kernels(formula, dtype)
-    outer, length, inner = out.shape
+    _, length, inner = out.shape
     backward = len(arrays) > 1
     if inner == 1:
         parallel, serial = compiled.rows_backward if backward else compiled.rows
@@ -203,7 +206,7 @@ def rowwise(formula, dtype, arrays, out):
     cpu.run(serial, parallel, out.size, *arrays, out, size)
 
 
-@lru_cache(maxsize=None)
+@cache
 def public_ufunc(entry, weight):
     """Return a generalised ufunc, (n)->(n), with loops for float32 and float64 (single-threaded)."""
     entry, weight = entry.scalar, weight.scalar

@@ -3,7 +3,7 @@
 import math
 import warnings
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numba
@@ -16,7 +16,7 @@ from numact.binding import JIT_OPTIONS, Formula
 from numact.primitives import HALF_CONVERSIONS
 from numact.targets import common
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
 THREADS = 256  # of a block; row kernels reduce over as many in shared memory
 BLOCKS_PER_MULTIPROCESSOR = 32  # the grid of a large array; more elements go round the loop
 
@@ -252,7 +252,7 @@ def _overlaps(target, inputs):
     return False
 
 
-@lru_cache(maxsize=None)
+@cache
 def elementwise_function(formula, kinds, result, target):
     """Return the kernel's Python function for a formula, input dtypes, the result's dtype and the dtype of `out`."""
     names = list(formula.__signature__.parameters)
@@ -280,7 +280,7 @@ def _save(result, target):
     return numba.njit(lambda value: write(narrow(load(store(value)))), **JIT_OPTIONS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def row_functions(weight, dtype):
     """Return the Python functions of the row kernels, forward and backward, for a formula of the rows' weights."""
     kind = common.number(dtype)
@@ -293,7 +293,7 @@ def row_functions(weight, dtype):
     return forward, backward
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernel(function):
     return cuda.jit(function) if SIMULATED else common.cached(cuda.jit, function)
 
