@@ -122,12 +122,12 @@ def tanh_grad(x):
 
 # --- gated by the normal distribution -----------------------------------------------------------------------------
 
-# The normal density at 0, 1 / sqrt(2 pi), and sqrt(8 / pi) in two parts: the first is exact in float32.
-DENSITY = 0.3989422804014327
-SQRT_8_OVER_PI_HIGH = 1.5957691669464111
-SQRT_8_OVER_PI_LOW = -4.534068042105272e-08
-CUBIC_HIGH = 0.044714998453855515
-CUBIC_LOW = 1.5461444854736329e-09
+DENSITY = 0.3989422804014327  # of the normal distribution at 0, 1 / sqrt(2 pi)
+# sqrt(8 / pi) and 0.044715, each with the rest that its type leaves of it.
+SQRT_8_OVER_PI_HIGH = ByType(float32=1.5957691669464111, float64=1.5957691216057308)
+SQRT_8_OVER_PI_LOW = ByType(float32=-4.534068042105272e-08, float64=-9.96930880911092e-17)
+CUBIC_HIGH = ByType(float32=0.044714998453855515, float64=0.044715)
+CUBIC_LOW = ByType(float32=1.5461444854736329e-09, float64=2.1960211427085595e-18)
 # Past this the tail of gelu's tanh form is 0 in this type.
 TANH_LIMIT = ByType(float32=12.0, float64=30.0)
 
@@ -204,8 +204,14 @@ def gelu_tanh_grad(x):
     # d - t v'(t) changes sign and cancels around its root, so t v'(t) keeps its rounding errors.
     linear = SQRT_8_OVER_PI_HIGH * t
     linear_low = fma(SQRT_8_OVER_PI_LOW, t, fma(SQRT_8_OVER_PI_HIGH, t, -linear))
-    cubic = fma(3.0 * CUBIC_HIGH, t * t, 1.0)
+    third = 3.0 * CUBIC_HIGH
+    cubic = fma(third, t * t, 1.0)
+    cubic_low = fma(third, t * t, 1.0 - cubic)
     slope = linear * cubic
-    fall = (d - slope) - fma(linear_low, cubic, fma(linear, cubic, -slope))
-    negative = scale_down(quotient(fma(fall, s, fall), square, square_low), n)
+    slope_low = fma(linear, cubic_low, fma(linear_low, cubic, fma(linear, cubic, -slope)))
+    fall = d - slope
+    fall_low = ((d - fall) - slope) - slope_low
+    product = fma(fall, s, fall)
+    product_low = fma(fall, s, fall - product) + fma(fall_low, s, fall_low)
+    negative = scale_down(fma(product_low, 1.0 / square, quotient(product, square, square_low)), n)
     return quotient(fma(slope, power, d), square, square_low) if x >= 0.0 else negative
