@@ -54,7 +54,7 @@ def evaluate(parameters, x, labels, activation):
 
 
 def train(name="gelu", epochs=40, seed=0):
-    """Train by stochastic gradient descent with momentum; return a (loss, accuracy, held-out accuracy) for each epoch."""
+    """Train by stochastic gradient descent with momentum; return (loss, accuracy, held-out accuracy) by epoch."""
     activation, random = na.registry[name], np.random.default_rng(seed)
     train_x, train_y, test_x, test_y = load(seed)
     sizes = [(train_x.shape[1], HIDDEN), (HIDDEN,), (HIDDEN, CLASSES), (CLASSES,)]

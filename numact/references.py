@@ -83,7 +83,7 @@ def ulp_error(computed: Array, truth: Array) -> Array:
     largest = (2 - 2.0 ** (1 - bits)) * 2.0 ** (1 - smallest)
     wide, exact = np.broadcast_arrays(computed.astype(np.result_type(truth, np.float64)), truth)
     with np.errstate(all="ignore"):
-        exponent = np.maximum(np.frexp(exact)[1] - 1, smallest)
+        exponent = np.frexp(np.maximum(np.abs(exact), 2.0**smallest))[1] - 1
         error = np.ldexp(np.abs(wide - exact), bits - 1 - exponent)
         fine = (wide == exact) | (np.isnan(wide) & np.isnan(exact))
         fine |= np.isinf(wide) & (np.abs(exact) > largest) & (np.sign(wide) == np.sign(exact))

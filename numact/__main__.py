@@ -1,0 +1,207 @@
+"""python -m numact: what hardware there is, and how fast and how exact every activation is on it."""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+import numact as na
+
+SIZES = ["4096x4096", "64000x1000"]  # a transformer block's activations, and 64 million elements
+PEER_ELEMENTS = 16_000_000  # the NumPy or SciPy expression, many times slower, is timed on so many at the most
+SAMPLE_ELEMENTS = 1_000_000  # results compared with the reference
+REPEATS = 7
+MISSING = "python -m numact needs {}: pip install 'numact[cli]'"
+
+
+class Target(NamedTuple):
+    """Where arrays can live: how one gets there and back, and how long a call takes there, in seconds."""
+
+    name: str
+    put: Callable[[np.ndarray], Any]
+    get: Callable[[Any], np.ndarray]
+    seconds: Callable[[Callable[[], Any]], float]
+
+
+@numba.njit(parallel=True, nogil=True)
+def copy_tiles(x, out):
+    """Copy on all threads, as a yardstick: the same bytes with no arithmetic."""
+    for tile in numba.prange((x.size + 16_383) // 16_384):
+        low = tile * 16_384
+        out[low : low + 16_384] = x[low : low + 16_384]
+
+
+def cpu_seconds(call):
+    """Return the median time of a call by wall clock, compiled and warm."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def gpu_seconds(call):
+    """Return the median time of a call between two CUDA events."""
+    from numba import cuda
+
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start, stop = cuda.event(), cuda.event()
+        start.record()
+        call()
+        stop.record()
+        stop.synchronize()
+        times.append(cuda.event_elapsed_time(start, stop) / 1e3)
+    return statistics.median(times)
+
+
+def find_targets():
+    """Return the targets present, and a line on the GPU or on why there is none."""
+    targets = [Target("cpu", lambda x: x, lambda x: x, cpu_seconds)]
+    try:
+        from numba import cuda
+    except ImportError:
+        return targets, "none: numba-cuda is not installed (pip install 'numact[cuda13]' or 'numact[cuda12]')"
+    if not cuda.is_available():
+        return targets, "none: no CUDA driver or device found"
+    name = cuda.get_current_device().name
+    targets.append(Target("gpu", cuda.to_device, lambda x: x.copy_to_host(), gpu_seconds))
+    return targets, name.decode() if isinstance(name, bytes) else name
+
+
+def hardware(gpu):
+    """Return what was found, as lines by label."""
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    widths = {"avx512f": "AVX-512, 16 float32", "avx2": "AVX2, 8 float32", "neon": "NEON, 4 float32"}
+    numba.get_num_threads()
+    copy_tiles(np.ones(10, np.float32), np.ones(10, np.float32))
+    return {
+        "CPU": f"{llvm.get_host_cpu_name()} ({platform.machine()})",
+        "SIMD": next((text for name, text in widths.items() if features.get(name)), "baseline"),
+        "threads": f"{numba.get_num_threads()} ({numba.threading_layer()})",
+        "GPU": gpu,
+    }
+
+
+def copy_seconds(target, x, out):
+    """Return the time to copy the same bytes on a target."""
+    if target.name == "cpu":
+        return target.seconds(lambda: copy_tiles(x.ravel(), out.ravel()))
+    return target.seconds(lambda: out.copy_to_device(x))
+
+
+def measure(name, target, host, copy):
+    """Return one line of the report: an activation on an array of one target."""
+    from numact.references import REFERENCES, ulp_error
+
+    function, reference = na.registry[name], REFERENCES[name]
+    x, out = target.put(host), target.put(np.ones_like(host))
+    seconds = target.seconds(lambda: function(x, out=out))
+    rows = max(1, SAMPLE_ELEMENTS // host.shape[1])
+    computed = target.get(out)[:rows]
+    with np.errstate(all="ignore"):
+        error = ulp_error(
+            computed, reference.value(host[:rows].astype(np.longdouble if _is_rowwise(name) else np.float64))
+        )
+        part = host[: max(1, PEER_ELEMENTS // host.shape[1])]
+        peer = cpu_seconds(lambda: reference.value(part)) * host.size / part.size
+    return {
+        "activation": name,
+        "target": target.name,
+        "shape": list(host.shape),
+        "milliseconds": seconds * 1e3,
+        "gigabytes_per_second": 2 * host.nbytes / seconds / 1e9,
+        "share_of_copy": copy / seconds,
+        "times_numpy": peer / seconds,
+        "largest_error_ulp": float(error.max()),
+    }
+
+
+def measure_all(shapes, targets):
+    """Yield the lines of the report; a progress bar goes to stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(shapes) * len(targets) * len(na.registry))
+        for shape in shapes:
+            host = (np.random.default_rng(0).standard_normal(shape, np.float32) * 3).astype(np.float32)
+            for target in targets:
+                copy = copy_seconds(target, target.put(host), target.put(np.ones_like(host)))
+                for name in na.registry:
+                    progress.update(task, description=f"{name} on {target.name}")
+                    yield measure(name, target, host, copy)
+                    progress.advance(task)
+
+
+def print_report(found, lines):
+    """Print the hardware and a table for each array."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for label, text in found.items():
+        console.print(f"{label:8}{text}", highlight=False)
+    console.print(
+        "NumPy arrays run on the CPU's threads; CuPy, Numba and PyTorch CUDA arrays on the GPU they are on.\n"
+    )
+    for shape in dict.fromkeys(tuple(line["shape"]) for line in lines):
+        table = Table(title=f"float32, {' x '.join(map(str, shape))}, with out=", title_justify="left")
+        for heading in ("activation", "on", "ms", "GB/s", "of copy", "x NumPy/SciPy", "largest ULP"):
+            table.add_column(heading, justify="left" if heading in ("activation", "on") else "right")
+        for line in (line for line in lines if tuple(line["shape"]) == shape):
+            cells = [f"{line['milliseconds']:.2f}", f"{line['gigabytes_per_second']:.1f}"]
+            cells += [f"{line['share_of_copy']:.0%}", f"{line['times_numpy']:.1f}", f"{line['largest_error_ulp']:.2f}"]
+            table.add_row(line["activation"], line["target"], *cells)
+        console.print(table)
+
+
+def parse_shape(text):
+    """Return the rows and columns of an argument like 4096x4096."""
+    rows, _, columns = text.partition("x")
+    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape; write rows x columns, as in 4096x4096")
+    return int(rows), int(columns)
+
+
+def main(arguments=None):
+    """Run the report; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m numact", description=__doc__.split(": ", 1)[1].strip())
+    parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
+    parser.add_argument(
+        "--shape", action="append", type=parse_shape, metavar="ROWSxCOLUMNS", help=f"default: {' and '.join(SIZES)}"
+    )
+    options = parser.parse_args(arguments)
+    for package in ("rich", "scipy"):
+        try:
+            __import__(package)
+        except ImportError:
+            print(MISSING.format(package), file=sys.stderr)
+            return 1
+    targets, gpu = find_targets()
+    found = hardware(gpu)
+    try:
+        lines = list(measure_all(options.shape or [parse_shape(size) for size in SIZES], targets))
+    except KeyboardInterrupt:
+        return 130
+    if options.json:
+        print(json.dumps({"numact": na.__version__, "hardware": found, "results": lines}, indent=2))
+    else:
+        print_report(found, lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
