@@ -112,9 +112,7 @@ def measure(name, target, host, copy):
     rows = max(1, SAMPLE_ELEMENTS // host.shape[1])
     computed = target.get(out)[:rows]
     with np.errstate(all="ignore"):
-        error = ulp_error(
-            computed, reference.value(host[:rows].astype(np.longdouble if _is_rowwise(name) else np.float64))
-        )
+        error = ulp_error(computed, reference.value(host[:rows].astype(np.float64)))
         part = host[: max(1, PEER_ELEMENTS // host.shape[1])]
         peer = cpu_seconds(lambda: reference.value(part)) * host.size / part.size
     return {
@@ -154,9 +152,7 @@ def print_report(found, lines):
     console = Console()
     for label, text in found.items():
         console.print(f"{label:8}{text}", highlight=False)
-    console.print(
-        "NumPy arrays run on the CPU's threads; CuPy, Numba and PyTorch CUDA arrays on the GPU they are on.\n"
-    )
+    console.print("NumPy arrays run on the CPU; CuPy, Numba and PyTorch CUDA arrays on their GPU.\n")
     for shape in dict.fromkeys(tuple(line["shape"]) for line in lines):
         table = Table(title=f"float32, {' x '.join(map(str, shape))}, with out=", title_justify="left")
         for heading in ("activation", "on", "ms", "GB/s", "of copy", "x NumPy/SciPy", "largest ULP"):
