@@ -148,7 +148,7 @@ def gelu(x):
     """
     # Phi(x) = 1 - Q(x), and Q of the upper tail has its digits where 1 + erf would have cancelled.
     tail = scaled_normal_tail(abs(x))
-    return x - tail if x >= 0.0 else -tail
+    return fma(tail, -1.0, x) if x >= 0.0 else -tail  # x - tail, which NVVM would contract with a product inside tail
 
 
 @gelu.derivative

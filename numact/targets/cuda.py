@@ -152,8 +152,9 @@ class View(NamedTuple):
             from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
             host = self.array._ary.view(kind)
-            strided = host.reshape(self.shape) if self.contiguous else np.broadcast_to(host, self.shape)
-            return FakeCUDAArray(strided)
+            if host.shape != self.shape:
+                host = host.reshape(self.shape) if self.contiguous else np.broadcast_to(host, self.shape)
+            return FakeCUDAArray(host)
         described = {"shape": self.shape, "strides": self.strides, "typestr": kind.str, "version": 3}
         described["data"] = (self.pointer, False)
         return cuda.from_cuda_array_interface(described, owner=self.array, sync=False)
