@@ -4,10 +4,10 @@ import mpmath
 import numpy as np
 import pytest
 from conftest import EXACT, bit_patterns, dtype_of, read_only
-from numact.references import REFERENCES, ulp_error
 
 import numact as na
 from numact.accuracy import ACCURACY
+from numact.references import REFERENCES, ulp_error
 
 STRIDE = 255  # through the bit patterns of float32; odd, so that all endings of the mantissa occur
 CHUNKS = 512  # of the exhaustive run
