@@ -15,7 +15,8 @@ NOTES = """
 
 Parameters
 ----------
-{parameters}
+x : array_like
+    Any shape, strides and real dtype.{parameters}
 out : array, optional
     Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `x`.
 
@@ -29,11 +30,13 @@ Raises
 TypeError
     If a dtype is complex, object, longdouble or a string, or a parameter is unknown.
 ValueError
-    If `out` has another shape or is read-only, or the arrays live on different devices. Nothing is written.
+    If `out` has another shape or is read-only, a parameter or axis is out of range, or the arrays live on different
+    devices. Nothing is written.
 
 References
 ----------
 {paper}
+
 """
 
 
@@ -62,8 +65,6 @@ class Info:
 class Activation:
     """A callable on arrays; see `activation`, which makes one from a formula."""
 
-    parameter_docs = "x : array_like\n    Any shape, strides and real dtype."
-
     def __init__(self, function, info):
         self._value = Formula(function)
         self.formula, self.info = function, info
@@ -76,10 +77,11 @@ class Activation:
         out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
         self._defaults = {item.name: item.default for item in rest}
         self.__signature__ = inspect.Signature([x, *rest, out])
-        names = "\n".join(f"{name} : float, default {default}" for name, default in self._defaults.items())
-        parameters = self.parameter_docs + ("\n" + names if names else "")
         document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
-        self.__doc__ = document + NOTES.format(parameters=parameters, paper=self.info.paper)
+        names = [f"{name} : {type(value).__name__}, default {value!r}" for name, value in self._defaults.items()]
+        document, heading, example = document.partition("\n\nExamples\n")
+        notes = NOTES.format(parameters="\n".join(["", *names]), paper=self.info.paper)
+        self.__doc__ = document + notes + heading.lstrip("\n") + example
 
     def __repr__(self):
         return f"<activation {self.__name__}{self.__signature__}>"
@@ -270,9 +272,6 @@ class Rowwise(Activation):
         x, *_ = signature.parameters.values()
         axis = inspect.Parameter("axis", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=-1)
         super()._set_signature(inspect.Signature([x, axis]))
-        self.__doc__ = self.__doc__.replace("axis : float", "axis : int").replace(
-            "is read-only", "is read-only, `axis` is out of range"
-        )
 
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value of each row along an axis; see the activation's own documentation."""

@@ -28,6 +28,11 @@ def relu(x):
     """Rectified linear unit: x where x is positive, else 0.
 
     relu(x) = max(x, 0), in [0, inf). The derivative at the kink x = 0 is 0.
+
+    Examples
+    --------
+    >>> relu([-1.0, 2.0])
+    array([0., 2.])
     """
     return 0.0 if x < 0.0 else x
 
@@ -51,6 +56,11 @@ def leaky_relu(x, negative_slope=0.01):
 
     leaky_relu(x) = max(x, 0) + negative_slope * min(x, 0), in (-inf, inf). The derivative at the kink x = 0 is
     negative_slope.
+
+    Examples
+    --------
+    >>> leaky_relu([-1.0, 2.0], negative_slope=0.1)
+    array([-0.1,  2. ])
     """
     return x if x > 0.0 else negative_slope * x
 
@@ -76,6 +86,11 @@ def sigmoid(x):
 
     sigmoid(x) = 1 / (1 + e^-x), in [0, 1]. sigmoid(-inf) = 0, sigmoid(inf) = 1; negative x gives every digit down to
     the smallest subnormal number.
+
+    Examples
+    --------
+    >>> sigmoid([-1.0, 0.0])
+    array([0.26894142, 0.5       ])
     """
     # e^-|x| never overflows, and for negative x the quotient e / (1 + e) keeps what 1 - 1 / (1 + e) would cancel.
     e = scaled_exp(1.0, -abs(x), 0.0)
@@ -103,6 +118,11 @@ def tanh(x):
     """Hyperbolic tangent.
 
     tanh(x) = (e^x - e^-x) / (e^x + e^-x), in [-1, 1]. An odd function: tanh(-0.0) is -0.0.
+
+    Examples
+    --------
+    >>> tanh([0.0, 1.0])
+    array([0.        , 0.76159416])
     """
     # With e = e^(-2|x|) - 1 nothing cancels near 0, and nothing overflows.
     e = expm1(-2.0 * abs(x))
@@ -143,8 +163,12 @@ def gelu(x):
     """Gaussian error linear unit: x times the probability that a standard normal variable is below x.
 
     gelu(x) = x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))), in [-0.16997, inf). With approximate="tanh" it is
-    x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), in
-    [-0.17004, inf). gelu(-inf) is -0.0.
+    x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), in [-0.17004, inf). gelu(-inf) is -0.0.
+
+    Examples
+    --------
+    >>> gelu([-1.0, 1.0])
+    array([-0.15865525,  0.84134475])
     """
     # Phi(x) = 1 - Q(x), and Q of the upper tail has its digits where 1 + erf would have cancelled.
     tail = scaled_normal_tail(abs(x))
@@ -178,7 +202,13 @@ def gelu_tanh_exponent(t):
 
 @gelu.variant(approximate="tanh")
 def gelu_tanh(x):
-    """Gaussian error linear unit in its tanh form: x times the sigmoid of sqrt(8 / pi) * (x + 0.044715 x^3)."""
+    """Gaussian error linear unit in its tanh form: x times the sigmoid of sqrt(8 / pi) * (x + 0.044715 x^3).
+
+    Examples
+    --------
+    >>> gelu_tanh([-1.0, 1.0])
+    array([-0.15880801,  0.84119199])
+    """
     t = abs(x)
     t = TANH_LIMIT if t > TANH_LIMIT else t
     n, r, e = gelu_tanh_exponent(t)

@@ -29,5 +29,10 @@ def softmax(x, maximum, total):
 
     softmax(x)_i = e^(x_i - m) / sum_j e^(x_j - m), where m is the largest entry, in [0, 1]. A row that holds +inf or
     NaN is NaN throughout; an entry -inf gives 0.
+
+    Examples
+    --------
+    >>> softmax([1.0, 2.0, 3.0])
+    array([0.09003057, 0.24472847, 0.66524096])
     """
     return weight(x, maximum) / total

@@ -1,6 +1,7 @@
 """The public face: names, signatures, documentation, imports."""
 
 import ast
+import doctest
 import inspect
 import pickle
 import pydoc
@@ -64,6 +65,12 @@ def test_documentation(activation):
     info = activation.info
     assert all(len(text) > 5 for text in (info.paper, info.use, info.strengths, info.weaknesses))
     assert info.range[0] < info.range[1]
+
+
+def test_example_in_the_documentation(activation):
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    examples = parser.get_doctest(activation.__doc__, {activation.__name__: activation}, activation.__name__, None, 0)
+    assert runner.run(examples) == doctest.TestResults(failed=0, attempted=1)
 
 
 def test_pickle(activation):
