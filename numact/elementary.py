@@ -245,7 +245,7 @@ def scaled_normal_tail(t):
     Examples
     --------
     >>> scaled_normal_tail(1.0)
-    0.15865525393145707
+    0.15865525393145705
     """
     # exp(-t^2/2) takes the rounding error of t^2/2 along, y = t / (t + shift) that of its quotient.
     t = TAIL_LIMIT if t > TAIL_LIMIT else t

@@ -1,5 +1,7 @@
 """The elementary functions against mpmath and NumPy."""
 
+import doctest
+
 import mpmath
 import numpy as np
 import pytest
@@ -86,7 +88,13 @@ def check_rounding(store, dtype):
     assert np.isnan(store(np.array([np.nan], np.float32)).view(dtype).astype(np.float32)).all()
 
 
-def test_elementary_functions_are_documented():
-    for name, value in vars(elementary).items():
-        if isinstance(value, elementary.Formula):
-            assert "Parameters" in value.__doc__, name
+FORMULAS = [name for name, value in vars(elementary).items() if isinstance(value, elementary.Formula)]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_documentation(name):
+    function = getattr(elementary, name)
+    assert "Parameters" in function.__doc__
+    examples = doctest.DocTestParser().get_doctest(function.__doc__, {name: function}, name, None, 0)
+    assert doctest.DocTestRunner().run(examples).failed == 0
+    assert examples.examples or name in ("exp_parts", "scale_down")
