@@ -1,5 +1,8 @@
 """Every function against a reference that is not numact's, in units in the last place of the exact result."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import mpmath
 import numpy as np
 import pytest
@@ -40,15 +43,19 @@ def test_float32_stride(elementwise):
     check(elementwise.__name__, errors(elementwise.__name__, bit_patterns(STRIDE)))
 
 
+def errors_of_chunk(name, chunk):
+    patterns = np.arange(chunk << 23, (chunk + 1) << 23, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    return errors(name, read_only(patterns[~np.isnan(patterns)]))
+
+
 @pytest.mark.exhaustive
 def test_float32_exhaustive(elementwise, capsys):
     from rich.progress import track
 
-    name, worst = elementwise.__name__, np.zeros(3)
-    with capsys.disabled():
-        for chunk in track(range(CHUNKS), description=name):
-            patterns = np.arange(chunk << 23, (chunk + 1) << 23, dtype=np.uint64).astype(np.uint32).view(np.float32)
-            worst = np.maximum(worst, errors(name, read_only(patterns[~np.isnan(patterns)])))
+    name = elementwise.__name__
+    with capsys.disabled(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        chunks = pool.map(lambda chunk: errors_of_chunk(name, chunk), range(CHUNKS))
+        worst = np.max(list(track(chunks, description=name, total=CHUNKS)), axis=0)
         print(f"{name}: value {worst[0]:.3f}, derivative {worst[1]:.3f}, near its root {worst[2]:.3f} ULP")
     check(name, worst)
 
