@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import os
+import signal
 import sys
 import time
 from functools import lru_cache, partial
@@ -229,6 +230,7 @@ def main():
     """Answer requests, a line of JSON each, until the pipe closes."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))[: int(os.environ["OMP_NUM_THREADS"])]
         os.sched_setaffinity(0, cores)
