@@ -26,8 +26,8 @@ class Accuracy(NamedTuple):
 ACCURACY = {
     "relu": Accuracy(0.0, 0.0, 0.0, 0.0),
     "leaky_relu": Accuracy(0.5, 0.0, 0.5, 0.0),
-    "sigmoid": Accuracy(1.5, 1.6, 1.5, 1.6),
-    "tanh": Accuracy(1.9, 2.8, 1.9, 2.8),
+    "sigmoid": Accuracy(2.0, 2.0, 2.0, 2.0),
+    "tanh": Accuracy(2.0, 2.0, 2.0, 2.0),
     "gelu": Accuracy(2.0, 4.0, 2.0, 4.0, root=(-1.35, -0.5)),
     "gelu_tanh": Accuracy(2.0, 4.0, 2.0, 4.0, root=(-1.35, -0.5)),
     "softmax": Accuracy(4.0, 8.0, 4.0, 8.0),

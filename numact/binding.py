@@ -16,7 +16,7 @@ from numba import types as numba_types
 from numba.extending import overload
 
 from numact import primitives
-from numact.primitives import ByType
+from numact.primitives import ByType, Polynomial
 
 # Else each division carries a branch, or the call of a long formula stays a call, and nothing vectorises.
 JIT_OPTIONS = {"error_model": "numpy", "forceinline": True}
@@ -122,7 +122,7 @@ def fingerprint(function, number):
     constants = [value for value in function.__code__.co_consts if isinstance(value, Real)]
     digest.update(repr((constants, function.__defaults__, function.__code__.co_names)).encode())
     for name, value in sorted(_references(function).items()):
-        if isinstance(value, ByType):
+        if isinstance(value, ByType | Polynomial):
             value = value.values
         elif callee := _callee(value):
             value = fingerprint(callee, number)
@@ -153,7 +153,7 @@ def _callee(value):
 
 def _resolve(value, number):
     """Return what stands in a bound formula for a value that the plain formula refers to."""
-    if isinstance(value, ByType):
+    if isinstance(value, ByType | Polynomial):
         return value.resolve(number)
     if callee := _callee(value):
         return compiled(callee, number)
@@ -221,7 +221,7 @@ def _is_loop(instruction):
 
 def _check_value(name, value, refuse):
     """Call `refuse` unless the value is a number, a compiled function or a formula."""
-    if isinstance(value, ByType | Real) or hasattr(value, "py_func"):
+    if isinstance(value, ByType | Polynomial | Real) or hasattr(value, "py_func"):
         return
     if callee := _callee(value):
         if callee is value:

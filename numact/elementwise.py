@@ -1,17 +1,20 @@
 """The elementwise activations and their derivatives, as formulas of one scalar."""
 
 from numact.base import activation
+from numact.binding import Formula
 from numact.elementary import (
+    FAR_SCALE,
+    LIFT,
+    LOWER,
+    LOWEST,
+    NEGLIGIBLE_FROM,
+    TAIL_KNOT,
     TAIL_LIMIT,
     exp_parts,
-    expm1,
-    normal_tail_ratio,
-    quotient,
-    scale_down,
-    scaled_exp,
-    scaled_normal_tail,
+    normal_tail_polynomial,
+    one_plus_exp,
 )
-from numact.primitives import ByType, fma
+from numact.primitives import ByType, copysign, fma
 
 # --- rectifiers ---------------------------------------------------------------------------------------------------
 
@@ -92,19 +95,17 @@ def sigmoid(x):
     >>> sigmoid([-1.0, 0.0])
     array([0.26894142, 0.5       ])
     """
-    # e^-|x| never overflows, and for negative x the quotient e / (1 + e) keeps what 1 - 1 / (1 + e) would cancel.
-    e = scaled_exp(1.0, -abs(x), 0.0)
-    d = 1.0 + e
-    return quotient(1.0 if x >= 0.0 else e, d, e - (d - 1.0))
+    # The sum 1 + e^-x is rounded at most twice, and as a multiple of 2^-LIFT it does not overflow.
+    high = NEGLIGIBLE_FROM if -x < NEGLIGIBLE_FROM else -x
+    return LOWER / one_plus_exp(-LOWEST if high > -LOWEST else high, 0.0)
 
 
 @sigmoid.derivative
 def sigmoid_grad(x):
-    """sigmoid(x) * (1 - sigmoid(x)) = e^-|x| / (1 + e^-|x|)^2."""
-    e = scaled_exp(1.0, -abs(x), 0.0)
-    d = 1.0 + e
-    square = d * d
-    return quotient(e, square, fma(2.0 * d, e - (d - 1.0), fma(d, d, -square)))
+    """y * (1 - y) with y = sigmoid(-|x|), which does not cancel where sigmoid is near 1."""
+    t = abs(x)
+    y = LOWER / one_plus_exp(-LOWEST if t > -LOWEST else t, 0.0)
+    return fma(-y, y, y)
 
 
 @activation(
@@ -124,32 +125,31 @@ def tanh(x):
     >>> tanh([0.0, 1.0])
     array([0.        , 0.76159416])
     """
-    # With e = e^(-2|x|) - 1 nothing cancels near 0, and nothing overflows.
-    e = expm1(-2.0 * abs(x))
-    d = 2.0 + e
-    y = quotient(e, d, e - (d - 2.0))
-    return x if x == 0.0 else (y if x < 0.0 else -y)
+    # (1 - e^-2t) / (1 + e^-2t) with e^-2t = power (1 + s): near 0 power is 1 and nothing cancels, nothing overflows,
+    # and no rounded exponential stands in between.
+    high = -2.0 * abs(x)
+    power, s = exp_parts(NEGLIGIBLE_FROM if high < NEGLIGIBLE_FROM else high, 0.0, 0.0)
+    return copysign(fma(power, s, power - 1.0) / fma(power, s, power + 1.0), x)
 
 
 @tanh.derivative
 def tanh_grad(x):
-    """1 - tanh(x)^2 = 4 e^(-2|x|) / (1 + e^(-2|x|))^2, which does not cancel where tanh is near 1."""
-    e = scaled_exp(1.0, -2.0 * abs(x), 0.0)
-    d = 1.0 + e
-    square = d * d
-    return 4.0 * quotient(e, square, fma(2.0 * d, e - (d - 1.0), fma(d, d, -square)))
+    """1 - tanh(x)^2 = y - y^2 / 4 with y = 4 sigmoid(-2|x|), which does not cancel where tanh is near 1."""
+    t = 2.0 * abs(x)
+    y = 4.0 * LOWER / one_plus_exp(-LOWEST if t > -LOWEST else t, 0.0)
+    return fma(-0.25 * y, y, y)
 
 
 # --- gated by the normal distribution -----------------------------------------------------------------------------
 
 DENSITY = 0.3989422804014327  # of the normal distribution at 0, 1 / sqrt(2 pi)
-# sqrt(8 / pi) and 0.044715, each with the rest that its type leaves of it.
-SQRT_8_OVER_PI_HIGH = ByType(float32=1.5957691669464111, float64=1.5957691216057308)
-SQRT_8_OVER_PI_LOW = ByType(float32=-4.534068042105272e-08, float64=-9.96930880911092e-17)
-CUBIC_HIGH = ByType(float32=0.044714998453855515, float64=0.044715)
-CUBIC_LOW = ByType(float32=1.5461444854736329e-09, float64=2.1960211427085595e-18)
+# sqrt(8 / pi), in a part of 13 bits and the rest, and 0.044715 sqrt(8 / pi), with the rest that its type leaves.
+LINEAR_HIGH = 1.595703125
+LINEAR_LOW = 6.599660573071176e-05
+CUBIC_HIGH = ByType(float32=0.07135481387376785, float64=0.07135481627260025)
+CUBIC_LOW = ByType(float32=2.3988323959931355e-09, float64=-6.175149918155315e-19)
 # Past this the tail of gelu's tanh form is 0 in this type.
-TANH_LIMIT = ByType(float32=12.0, float64=30.0)
+TANH_LIMIT = ByType(float32=10.9, float64=21.8)
 
 
 @activation(
@@ -170,9 +170,17 @@ def gelu(x):
     >>> gelu([-1.0, 1.0])
     array([-0.15865525,  0.84134475])
     """
-    # Phi(x) = 1 - Q(x), and Q of the upper tail has its digits where 1 + erf would have cancelled.
-    tail = scaled_normal_tail(abs(x))
-    return fma(tail, -1.0, x) if x >= 0.0 else -tail  # x - tail, which NVVM would contract with a product inside tail
+    # x - x Q(x) or x Q(-x), where Q of the upper tail has its digits and 1 + erf would have cancelled.
+    t = abs(x)
+    t = TAIL_LIMIT if t > TAIL_LIMIT else t
+    near = t < TAIL_KNOT
+    high = -0.5 * t * t
+    power, s = exp_parts(high, fma(-0.5 * t, t, -high), -2.0 if near else LIFT)
+    p = normal_tail_polynomial(t)
+    # scale (1 + p)(1 + s), multiplied out so that only the last sum rounds at full size.
+    scale = t if near else FAR_SCALE * LOWER
+    tail = fma(scale, fma(p, s, p) + s, scale)
+    return fma(-tail, power, x if x >= 0.0 else -0.0)
 
 
 @gelu.derivative
@@ -181,23 +189,24 @@ def gelu_grad(x):
     t = abs(x)
     t = TAIL_LIMIT if t > TAIL_LIMIT else t
     high = -0.5 * t * t
-    scale = fma(-DENSITY, t, normal_tail_ratio(t))
-    tail = scaled_exp(scale, high, fma(-0.5 * t, t, -high))
-    return 1.0 - tail if x >= 0.0 else tail
+    power, s = exp_parts(high, fma(-0.5 * t, t, -high), LIFT)
+    p = normal_tail_polynomial(t)
+    scale = 0.25 if t < TAIL_KNOT else FAR_SCALE / t
+    slope = LOWER * fma(-DENSITY, t, fma(scale, p, scale))
+    tail = fma(slope, s, slope)
+    return fma(-tail, power, 1.0) if x >= 0.0 else tail * power
 
 
+@Formula
 def gelu_tanh_exponent(t):
-    """exp of -sqrt(8 / pi) * (t + 0.044715 t^3) for t >= 0, as `exp_parts` gives it."""
-    # The exponent reaches 100 and more, so its rounding errors are carried along, product by product.
+    """Return sqrt(8 / pi) * (t + 0.044715 t**3) for t >= 0, and its rounding error."""
+    # exp magnifies the error of the exponent, which reaches 100 and more.
     square = t * t
-    square_low = fma(t, t, -square)
-    cubic = fma(CUBIC_HIGH, square, 1.0)
-    cubic_low = fma(CUBIC_HIGH, square, 1.0 - cubic) + fma(CUBIC_HIGH, square_low, CUBIC_LOW * square)
-    linear = SQRT_8_OVER_PI_HIGH * t
-    linear_low = fma(SQRT_8_OVER_PI_LOW, t, fma(SQRT_8_OVER_PI_HIGH, t, -linear))
-    v = linear * cubic
-    v_low = fma(linear, cubic_low, fma(linear_low, cubic, fma(linear, cubic, -v)))
-    return exp_parts(-v, -v_low)
+    factor = fma(CUBIC_HIGH, square, LINEAR_HIGH)
+    rest = fma(CUBIC_HIGH, square, LINEAR_HIGH - factor)
+    rest += fma(CUBIC_HIGH, fma(t, t, -square), fma(CUBIC_LOW, square, LINEAR_LOW))
+    high = t * factor
+    return high, fma(t, rest, fma(t, factor, -high))
 
 
 @gelu.variant(approximate="tanh")
@@ -211,37 +220,24 @@ def gelu_tanh(x):
     """
     t = abs(x)
     t = TANH_LIMIT if t > TANH_LIMIT else t
-    n, r, e = gelu_tanh_exponent(t)
-    s = r + e
-    power = scale_down(1.0 + s, n)
-    d = 1.0 + power
+    high, low = gelu_tanh_exponent(t)
     # As for gelu: the tail t * (1 - sigmoid) has its digits where 1 + tanh would have cancelled.
-    tail = scale_down(quotient(fma(t, s, t), d, power - (d - 1.0)), n)
-    return x - tail if x >= 0.0 else -tail
+    return fma(-t / one_plus_exp(high, low), LOWER, x if x >= 0.0 else -0.0)
 
 
 @gelu_tanh.derivative
 def gelu_tanh_grad(x):
-    """With s the sigmoid of v(x): s + x v'(x) s (1 - s)."""
+    """With y = sigmoid(-v(|x|)): y - |x| v'(x) y (1 - y) for negative x, and 1 minus that for positive x."""
     t = abs(x)
     t = TANH_LIMIT if t > TANH_LIMIT else t
-    n, r, e = gelu_tanh_exponent(t)
-    s = r + e
-    power = scale_down(1.0 + s, n)
-    d = 1.0 + power
-    square = d * d
-    square_low = fma(2.0 * d, power - (d - 1.0), fma(d, d, -square))
-    # d - t v'(t) changes sign and cancels around its root, so t v'(t) keeps its rounding errors.
-    linear = SQRT_8_OVER_PI_HIGH * t
-    linear_low = fma(SQRT_8_OVER_PI_LOW, t, fma(SQRT_8_OVER_PI_HIGH, t, -linear))
+    high, low = gelu_tanh_exponent(t)
+    y = 1.0 / one_plus_exp(high, low)  # 2^LIFT times what it stands for
+    # The difference changes sign and cancels around its root, so t v'(t) keeps its rounding error.
     third = 3.0 * CUBIC_HIGH
-    cubic = fma(third, t * t, 1.0)
-    cubic_low = fma(third, t * t, 1.0 - cubic)
-    slope = linear * cubic
-    slope_low = fma(linear, cubic_low, fma(linear_low, cubic, fma(linear, cubic, -slope)))
-    fall = d - slope
-    fall_low = ((d - fall) - slope) - slope_low
-    product = fma(fall, s, fall)
-    product_low = fma(fall, s, fall - product) + fma(fall_low, s, fall_low)
-    negative = scale_down(fma(product_low, 1.0 / square, quotient(product, square, square_low)), n)
-    return quotient(fma(slope, power, d), square, square_low) if x >= 0.0 else negative
+    factor = fma(third, t * t, LINEAR_HIGH)
+    rest = fma(third, t * t, LINEAR_HIGH - factor) + fma(3.0 * CUBIC_LOW, t * t, LINEAR_LOW)
+    slope = t * factor
+    slope_low = fma(t, rest, fma(t, factor, -slope))
+    product = fma(-LOWER * y, y, y)
+    tail = fma(-product, slope, fma(-product, slope_low, y))
+    return fma(-tail, LOWER, 1.0) if x >= 0.0 else tail * LOWER

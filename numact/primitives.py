@@ -8,8 +8,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# LLVM's type -> (integer of the same width, bits of the mantissa, bias of the exponent)
-LAYOUT = {ir.FloatType(): (ir.IntType(32), 23, 127), ir.DoubleType(): (ir.IntType(64), 52, 1023)}
+# LLVM's type -> (integer of the same width, bits of the mantissa)
+LAYOUT = {ir.FloatType(): (ir.IntType(32), 23), ir.DoubleType(): (ir.IntType(64), 52)}
 
 
 def emit_fma(builder, a, b, c):
@@ -30,16 +30,14 @@ def _fma(typing_context, a, b, c):
 
 
 @intrinsic
-def _power_of_two(typing_context, n):
+def _power_of_two(typing_context, shifted):
     def generate(context, builder, signature, arguments):
         (value,) = arguments
-        integer, mantissa, bias = LAYOUT[value.type]
-        # Adding 1.5 * 2^mantissa + bias leaves n + bias in the lowest bits; the shift drops all others.
-        shifted = builder.fadd(value, ir.Constant(value.type, 1.5 * 2**mantissa + bias))
-        bits = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa))
+        integer, mantissa = LAYOUT[value.type]
+        bits = builder.shl(builder.bitcast(value, integer), ir.Constant(integer, mantissa))
         return builder.bitcast(bits, value.type)
 
-    return n(n), generate
+    return shifted(shifted), generate
 
 
 @intrinsic
@@ -89,24 +87,57 @@ def fma(a, b, c):
 
 
 @njit
-def power_of_two(n):
-    """Return 2**n for an integral n in the range of normal exponents.
+def power_of_two(shifted):
+    """Return 2**n, given n + ROUNDER, where `numact.elementary.ROUNDER` is 1.5 * 2**mantissa plus the exponent's bias.
+
+    Rounding to the nearest integer by adding ROUNDER has left the exponent in the lowest bits: one shift drops all
+    others.
 
     Parameters
     ----------
-    n : float32 or float64
-        Integral; -126 to 127 in float32, -1022 to 1023 in float64. Other values give no meaningful result.
+    shifted : float32 or float64
+        n + 1.5 * 2**23 + 127 for n from -126 to 127, or n + 1.5 * 2**52 + 1023 for n from -1022 to 1023. Other values
+        give no meaningful result.
 
     Examples
     --------
-    >>> power_of_two(-3.0)
+    >>> power_of_two(-3.0 + 1.5 * 2**52 + 1023)
     0.125
     """
-    return _power_of_two(n)
+    return _power_of_two(shifted)
 
 
-class ByType:
-    """A constant with a value of its own for each number type.
+@intrinsic
+def _copysign(typing_context, magnitude, sign):
+    def generate(context, builder, signature, arguments):
+        integer, _ = LAYOUT[arguments[0].type]
+        mask = ir.Constant(integer, 1 << (integer.width - 1))
+        size, sign = (builder.bitcast(value, integer) for value in arguments)
+        bits = builder.or_(builder.and_(size, builder.not_(mask)), builder.and_(sign, mask))
+        return builder.bitcast(bits, arguments[0].type)
+
+    return magnitude(magnitude, sign), generate
+
+
+@njit
+def copysign(magnitude, sign):
+    """Return the magnitude of one number with the sign bit of another.
+
+    Parameters
+    ----------
+    magnitude, sign : float32 or float64
+        Of one type.
+
+    Examples
+    --------
+    >>> copysign(2.0, -0.0)
+    -2.0
+    """
+    return _copysign(magnitude, sign)
+
+
+class ByType(float):
+    """A constant with a value of its own for each number type; in plain Python it is the float64 one.
 
     Parameters
     ----------
@@ -114,19 +145,19 @@ class ByType:
         The value in formulas bound to that type.
     """
 
-    def __init__(self, *, float32, float64):
-        self.values = {"float32": float32, "float64": float64}
+    def __new__(cls, *, float32, float64):
+        """Make the constant."""
+        constant = super().__new__(cls, float64)
+        constant.values = {"float32": float32, "float64": float64}
+        return constant
 
     def resolve(self, number):
         """Return what a formula bound to `number`, a NumPy scalar type, sees in this one's place."""
         return number(self.values[number.__name__])
 
 
-class Polynomial(ByType):
-    """A polynomial for use in formulas, evaluated in pairs, pairs of pairs and so on (Estrin's scheme).
-
-    Horner's rule needs fewer products, but each waits for the one before: gelu took twice the time. The constant
-    comes in last, by one `fma`, so the result is nearly as exact.
+class Polynomial:
+    """A polynomial for use in formulas, as a function of one scalar.
 
     Parameters
     ----------
@@ -134,26 +165,61 @@ class Polynomial(ByType):
         The coefficients for each number type, lowest power first.
     """
 
+    def __init__(self, *, float32, float64):
+        self.values = {"float32": float32, "float64": float64}
+
     def resolve(self, number):
-        """Return the function of one scalar that evaluates the coefficients of that type."""
+        """Return the function that evaluates the coefficients of that type by Horner's rule."""
         coefficients = [float(number(value)) for value in self.values[number.__name__]]
 
         @intrinsic
         def evaluate(typing_context, x):
             def generate(context, builder, signature, arguments):
                 (point,) = arguments
-                constant, *terms = [ir.Constant(point.type, value) for value in coefficients]
-                power = point
-                while len(terms) > 1:
-                    pairs = zip(terms[::2], terms[1::2], strict=False)
-                    rest = terms[len(terms) // 2 * 2 :]
-                    terms = [emit_fma(builder, odd, power, even) for even, odd in pairs] + rest
-                    power = builder.fmul(power, power)
-                return emit_fma(builder, terms[0], point, constant)
+                return _emit_horner(builder, point, [ir.Constant(point.type, value) for value in coefficients])
 
             return x(x), generate
 
         return evaluate
+
+
+class PolynomialPair(Polynomial):
+    """Two polynomials of one degree, as a function of a scalar and of a condition that chooses the first.
+
+    Choosing each coefficient costs one instruction, where evaluating both polynomials costs two.
+
+    Parameters
+    ----------
+    float32, float64 : tuple of two tuples of float
+        The coefficients for each number type, lowest power first.
+    """
+
+    def resolve(self, number):
+        """Return the function that evaluates the coefficients of that type by Horner's rule."""
+        pairs = [
+            tuple(float(number(value)) for value in pair) for pair in zip(*self.values[number.__name__], strict=True)
+        ]
+
+        @intrinsic
+        def evaluate(typing_context, x, first):
+            def generate(context, builder, signature, arguments):
+                point, condition = arguments
+                chosen = [
+                    builder.select(condition, ir.Constant(point.type, one), ir.Constant(point.type, other))
+                    for one, other in pairs
+                ]
+                return _emit_horner(builder, point, chosen)
+
+            return x(x, first), generate
+
+        return evaluate
+
+
+def _emit_horner(builder, x, coefficients):
+    result = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        result = emit_fma(builder, result, x, coefficient)
+    return result
 
 
 def _emit_float16_to_float32(builder, bits):

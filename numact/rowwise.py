@@ -2,7 +2,7 @@
 
 from numact.base import rowwise
 from numact.binding import Formula
-from numact.elementary import LOWEST, scaled_exp
+from numact.elementary import LOWEST, exp_sum
 
 
 @Formula
@@ -13,7 +13,7 @@ def weight(x, maximum):
     difference = x - maximum
     back = difference - x
     low = (x - (difference - back)) - (maximum + back)
-    return scaled_exp(1.0, difference, low if difference > LOWEST else 0.0)
+    return exp_sum(difference, low if difference > LOWEST else 0.0)
 
 
 @rowwise(
