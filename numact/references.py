@@ -62,7 +62,7 @@ REFERENCES = {
 FORMATS = {"float16": (11, -14), "bfloat16": (8, -126), "float32": (24, -126), "float64": (53, -1022)}
 
 
-@numba.vectorize
+@numba.vectorize(["float64(float64, float64, int64, int64)"])  # compiled now: threads that compile at once clash
 def _ulp_error(computed, truth, bits, smallest):
     if computed == truth or (math.isnan(computed) and math.isnan(truth)):
         return 0.0
