@@ -99,8 +99,6 @@ class Activation:
 
     def _resolve(self, arguments, keywords):
         """Return the parameters' values in their order."""
-        if not arguments and not keywords:
-            return tuple(self._defaults.values())
         if len(arguments) > len(self._defaults):
             raise TypeError(f"{self.__name__}{self.__signature__} got {len(arguments) + 1} positional arguments")
         values = dict(zip(self._defaults, arguments, strict=False))
@@ -148,6 +146,8 @@ class Elementwise(Activation):
 
     def _select(self, arguments, keywords):
         """Return the form that the arguments choose, and the values of its numeric parameters."""
+        if not arguments and not keywords:
+            return self, self._default_numbers
         values = self._resolve(arguments, keywords)
         if self._choice is None:
             return self, _numbers(self, values)
@@ -157,10 +157,14 @@ class Elementwise(Activation):
             raise ValueError(f"{self.__name__}: {self._choice} must be {names}, not {choice!r}")
         return self.variants[choice], _numbers(self, values)
 
+    @cached_property
+    def _default_numbers(self):
+        return _numbers(self, [value for name, value in self._defaults.items() if name != self._choice])
+
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value at each element of x; see the activation's own documentation."""
         form, parameters = self._select(arguments, keywords)
-        return dispatch.elementwise(form._value, {"x": x}, parameters, out)
+        return dispatch.elementwise(form._value, (x,), parameters, out)
 
     def grad(self, x, /, *arguments, out=None, **keywords):
         """Return the derivative at each element of x.
@@ -168,7 +172,7 @@ class Elementwise(Activation):
         Parameters, results and errors are those of the value.
         """
         form, parameters = self._select(arguments, keywords)
-        return dispatch.elementwise(form._differentiable(), {"x": x}, parameters, out)
+        return dispatch.elementwise(form._differentiable(), (x,), parameters, out)
 
     def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
         """Return grad_output times the derivative at x, in one pass.
@@ -189,7 +193,7 @@ class Elementwise(Activation):
         """
         form, parameters = self._select(arguments, keywords)
         form._differentiable()
-        return dispatch.elementwise(form._product, {"grad_output": grad_output, "x": x}, parameters, out)
+        return dispatch.elementwise(form._product, (grad_output, x), parameters, out)
 
     def _differentiable(self):
         if self._derivative is None:
@@ -276,7 +280,7 @@ class Rowwise(Activation):
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value of each row along an axis; see the activation's own documentation."""
         (axis,) = self._resolve(arguments, keywords)
-        return dispatch.rowwise(self._weight, {"x": x}, axis, out)
+        return dispatch.rowwise(self._weight, (x,), axis, out)
 
     def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
@@ -296,7 +300,7 @@ class Rowwise(Activation):
             y * (grad_output - sum(grad_output * y)), where y is the value and the sum runs along the axis.
         """
         (axis,) = self._resolve(arguments, keywords)
-        return dispatch.rowwise(self._weight, {"grad_output": grad_output, "x": x}, axis, out)
+        return dispatch.rowwise(self._weight, (grad_output, x), axis, out)
 
     @cached_property
     def ufunc(self):
