@@ -24,7 +24,7 @@ def run(code, *arguments, timeout=300, **environment):
 
 
 def threads(layer):
-    """Return the environment in which Numba runs two threads of a layer; skip where it is not installed."""
+    """Return the environment in which Numba runs two threads of a layer; skip where it cannot load it."""
     # The wheel of tbb puts its library where the loader does not look by itself.
     libraries = os.pathsep.join([os.path.join(sys.prefix, "lib"), os.environ.get("LD_LIBRARY_PATH", "")])
     environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "LD_LIBRARY_PATH": libraries}

@@ -227,7 +227,7 @@ def test_signal_handler_that_calls(two_threads, tmp_path):
 
 
 LEAK = """
-import resource, sys
+import gc, resource, sys
 import numpy as np, numact as na
 x = np.linspace(-3, 3, 24, dtype=np.float32)
 half, rows, out = x.astype(np.float16), x.reshape(4, 6), np.empty_like(x)
@@ -245,8 +245,10 @@ def calls(count):
         except ValueError:
             pass
 calls(20_000)
+gc.collect()
 blocks, size = sys.getallocatedblocks(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 calls(300_000)
+gc.collect()
 print(sys.getallocatedblocks() - blocks, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size)
 """
 
