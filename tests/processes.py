@@ -1,5 +1,6 @@
 """What tests of real processes share: how to run one, and which of Numba's threading layers there are."""
 
+import ctypes
 import functools
 import os
 import subprocess
@@ -10,17 +11,25 @@ import pytest
 LAYERS = ["omp", "tbb", "workqueue"]
 
 
-def run(code, *arguments, timeout=300, **environment):
+def run(code, timeout=300, folder=None, **environment):
     """Run Python code in a process of its own; return what it prints, or fail with what it says."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=folder,
         env={**os.environ, **environment},
+        preexec_fn=_obey_permissions if sys.platform == "linux" else None,
     )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout.strip()
+
+
+def _obey_permissions():
+    """Let the process that is about to start fail to write what is read-only, even if it is root's."""
+    drop_from_bounding_set, override_permissions = 24, 1  # PR_CAPBSET_DROP and CAP_DAC_OVERRIDE
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions, 0, 0, 0)
 
 
 def threads(layer):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -98,11 +99,34 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+class _Thread(threading.local):
+    """What differs between threads."""
+
+    only_compiles = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def only_compiling():
+    """Let this thread's calls of at least `PARALLEL_FROM` elements compile both their kernels and compute nothing."""
+    _thread.only_compiles = True
+    try:
+        yield
+    finally:
+        _thread.only_compiles = False
+
+
 def run(serial, tiles, size, *arguments):
     """Run the parallel kernel where that pays and the process has threads for it, else the serial one.
 
     Both take the arguments, of which they write those arrays whose names begin with "out".
     """
+    if size >= PARALLEL_FROM and _thread.only_compiles:
+        _ready(serial, arguments)
+        _ready(tiles, arguments)
+        return
     if size >= PARALLEL_FROM and not _pool_is_lost:
         with _pool:
             if numba.get_num_threads() > 1:
