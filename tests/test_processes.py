@@ -161,6 +161,33 @@ def test_fork_while_other_threads_compute(two_threads_and_fork, from_main_thread
     assert printed == str([0] * 10)
 
 
+WHILE_ANOTHER_COMPILES = """
+import os, signal, threading
+from numba.core import event
+begun = threading.Event()
+class Listener(event.Listener):
+    def on_start(self, compilation):
+        begun.set()
+    def on_end(self, compilation):
+        pass
+event.register("numba:compile", Listener())
+worker = threading.Thread(target=na.gelu, args=(x,))
+worker.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if na.relu(x).min() == 0 else 3)
+print(os.waitpid(child, 0)[1])
+worker.join()
+"""
+
+
+def test_fork_while_another_thread_compiles(two_threads_and_fork, tmp_path):
+    """Else the child would wait for Numba's compiler lock, whose holder it does not have."""
+    assert run(BIG + WHILE_ANOTHER_COMPILES, NUMBA_CACHE_DIR=str(tmp_path), **two_threads_and_fork) == "0"
+
+
 MULTIPROCESSING = """
 import multiprocessing
 expected = na.gelu(x), na.tanh(x)
