@@ -84,13 +84,15 @@ def public_ufunc(formula):
 # Reentrant, as a signal handler or finalizer of the holding thread may call numact. Held during a fork, too: a child
 # never starts with a kernel half run or with Numba's compiler locked by a thread that it does not have.
 _pool = threading.RLock()
-_pool_is_lost = False  # in a child forked after the parent's OpenMP threads started; using them would end it
+# In a child forked after the parent's threads started: there OpenMP ends the process, and TBB deadlocks now and then
+# (2 of 80 forks from another thread than the first). Only workqueue starts its threads anew.
+_pool_is_lost = False
 
 
 def _after_fork():
     global _pool, _pool_is_lost
     _pool = threading.RLock()
-    _pool_is_lost = _pool_is_lost or (parallel._is_initialized and numba.threading_layer() == "omp")
+    _pool_is_lost = _pool_is_lost or (parallel._is_initialized and numba.threading_layer() != "workqueue")
 
 
 if hasattr(os, "register_at_fork"):
