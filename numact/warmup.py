@@ -10,7 +10,8 @@ from numact import dispatch
 from numact.base import Activation, Elementwise
 
 TARGETS = ("cpu", "cuda")
-# The arrays that row-wise functions are compiled with, as (shape, axis): rows and columns, long ones and short ones.
+# The arrays for which CPU kernels are compiled, as (shape, axis): rows and columns, long ones and short ones, each
+# of as many elements as make a call parallel.
 ROWS = [((256, 256), -1), ((256, 256), 0), ((16_384, 4), -1), ((4, 16_384), 0), ((64, 16, 64), 1)]
 
 
@@ -28,21 +29,22 @@ class Job(NamedTuple):
         if self.target == "cuda":
             from numba import cuda
 
-            self._call(cuda.to_device)
+            self._call(cuda.to_device, [((2, 2), -1)])
             return
         from numact.targets import cpu
 
         with cpu.only_compiling():
-            self._call(np.asarray)
+            self._call(np.asarray, ROWS)
 
-    def _call(self, put):
+    def _call(self, put, cases):
+        """Call every method on arrays of these shapes, along these axes."""
         if not isinstance(self.function, Elementwise):
-            for shape, axis in ROWS:
+            for shape, axis in cases:
                 x = put(np.ones(shape, self.dtype))
                 self.function(x, axis)
                 self.function.backward(x, x, axis)
             return
-        x = put(np.ones(ROWS[0][0], self.dtype))
+        x = put(np.ones(cases[0][0], self.dtype))
         for form in self.function.variants.values() or [self.function]:
             form(x)
             if form._derivative is not None:

@@ -301,6 +301,32 @@ def test_warmup_of_what_is_unknown(arguments, words):
     assert all(word in str(caught.value) for word in words)
 
 
+SIMULATOR = """
+from numba.cuda.simulator.kernel import FakeCUDAKernel
+launch, launched = FakeCUDAKernel.__call__, []
+def record(kernel, *arguments):
+    if not kernel._device:
+        launched.append(kernel.fn)
+    return launch(kernel, *arguments)
+FakeCUDAKernel.__call__ = record
+import numact as na
+na.warmup(["relu", "softmax"], ["float32", "float64"], "cuda")
+print(len(set(launched)))
+"""
+
+
+def test_warmup_on_a_gpu():
+    """The simulator stands for the GPU: value, derivative and product of relu, value and gradient of softmax."""
+    pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'numact[cuda13]'")
+    assert run(SIMULATOR, NUMBA_ENABLE_CUDASIM="1") == "10"
+
+
+def test_warmup_without_a_gpu():
+    code = "import sys; sys.modules['numba.cuda'] = None; import numact as na; na.warmup('relu', 'float32', 'cuda')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert "RuntimeError: cannot compile for the target 'cuda'" in done.stderr
+
+
 def test_warmup_command(tmp_path):
     def command(*arguments):
         command = [sys.executable, "-m", "numact", "warmup", *arguments]
