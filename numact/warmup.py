@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ def _listed(value, default):
     """Return an argument that may be missing or a single item as a list."""
     if value is None:
         return list(default)
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _check(what, names, known, note=""):
@@ -98,11 +99,11 @@ def warmup(functions=None, dtypes=None, targets=None):
 
     Parameters
     ----------
-    functions : str, Activation or list of these, optional
+    functions : str, Activation or iterable of these, optional
         Names in `numact.registry`, or activations of your own. All of the registry by default.
-    dtypes : str, dtype or list of these, optional
+    dtypes : str, dtype or iterable of these, optional
         Of float16, bfloat16, float32 and float64. All by default; bfloat16 only where ml_dtypes is installed.
-    targets : str or list of str, optional
+    targets : str or iterable of str, optional
         "cpu" or "cuda". By default "cpu", and "cuda" where Numba finds a GPU.
 
     Raises
