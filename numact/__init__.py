@@ -7,6 +7,7 @@ from numact.base import Activation, activation
 from numact.binding import FormulaError
 from numact.elementwise import gelu, gelu_tanh, leaky_relu, relu, sigmoid, tanh
 from numact.rowwise import softmax
+from numact.warmup import warmup
 
 __all__ = [
     "Activation",
@@ -20,6 +21,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "tanh",
+    "warmup",
 ]
 
 # name -> activation: what the tests, the benchmarks and the documentation go through

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Array = Any
@@ -49,6 +49,11 @@ class _User(Activation):
     def variant(self, **choice: str) -> Callable[[Callable[..., Any]], _User]: ...
 
 def activation(function: Callable[..., Any] | None = None, **info: Any) -> Any: ...
+def warmup(
+    functions: str | Activation | Iterable[str | Activation] | None = None,
+    dtypes: Any = None,
+    targets: str | Iterable[str] | None = None,
+) -> None: ...
 
 __version__: str
 registry: Mapping[str, Activation]

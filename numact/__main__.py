@@ -13,11 +13,13 @@ import numba
 import numpy as np
 
 import numact as na
+from numact.warmup import plan
 
 SIZES = ["4096x4096", "64000x1000"]  # a transformer block's activations, and 64 million elements
 PEER_ELEMENTS = 16_000_000  # the NumPy or SciPy expression, many times slower, is timed on so many at the most
 SAMPLE_ELEMENTS = 1_000_000  # results compared with the reference
 REPEATS = 7
+PURPOSE = "Compile activations ahead, so that their first calls load from the disk cache."
 MISSING = "python -m numact needs {}: pip install 'numact[cli]'"
 
 
@@ -172,20 +174,49 @@ def parse_shape(text):
     return int(rows), int(columns)
 
 
+def add_warmup(parser):
+    """Add the command that compiles ahead."""
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    command = commands.add_parser("warmup", help="compile activations ahead, into the disk cache", description=PURPOSE)
+    command.add_argument("names", nargs="*", metavar="name", help="default: all activations")
+    command.add_argument("--dtype", action="append", help="may be repeated; default: all floating dtypes")
+    command.add_argument("--target", action="append", help="cpu or cuda; may be repeated; default: all there are")
+
+
+def run_warmup(options):
+    """Compile ahead under a progress bar on stderr; return the exit code."""
+    from rich.console import Console
+    from rich.progress import track
+
+    try:
+        jobs = plan(options.names or None, options.dtype, options.target)
+        for job in track(jobs, "compiling", console=Console(stderr=True), transient=True):
+            job.run()
+    except (ValueError, RuntimeError) as error:
+        print(f"python -m numact warmup: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 def main(arguments=None):
-    """Run the report; return the exit code."""
+    """Run the report or the command that is named; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m numact", description=__doc__.split(": ", 1)[1].strip())
     parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
     parser.add_argument(
         "--shape", action="append", type=parse_shape, metavar="ROWSxCOLUMNS", help=f"default: {' and '.join(SIZES)}"
     )
+    add_warmup(parser)
     options = parser.parse_args(arguments)
-    for package in ("rich", "scipy"):
+    for package in ("rich",) if options.command == "warmup" else ("rich", "scipy"):
         try:
             __import__(package)
         except ImportError:
             print(MISSING.format(package), file=sys.stderr)
             return 1
+    if options.command == "warmup":
+        return run_warmup(options)
     targets, gpu = find_targets()
     found = hardware(gpu)
     try:

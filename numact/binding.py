@@ -124,8 +124,8 @@ def fingerprint(function, number):
     for name, value in sorted(_references(function).items()):
         if isinstance(value, ByType | Polynomial):
             value = value.values
-        elif callee := _callee(value):
-            value = fingerprint(callee, number)
+        elif callee := _callee(value) or getattr(value, "py_func", None):
+            value = "itself" if callee is function else fingerprint(callee, number)
         elif not isinstance(value, Real):
             value = getattr(value, "__qualname__", name)
         digest.update(f"{name}={value!r}".encode())

@@ -1,7 +1,14 @@
 """What the targets share: how elements are stored and computed, and how kernel source becomes functions."""
 
+import contextlib
+import functools
+import hashlib
+import pickle
 import sys
+import uuid
+from pathlib import Path
 
+import numba
 import numpy as np
 
 from numact._version import __version__
@@ -39,9 +46,69 @@ def define(source, module, scope, label):
     return [scope[name] for name in names]
 
 
+class CacheFile:
+    """One kernel's entries in Numba's cache folder: a file for each signature and CPU, sealed with a hash.
+
+    Numba's own index names files by number, so that processes which fill one cache at once can be given each other's
+    machine code, and a torn file ends in whatever error its bytes lead to.
+
+    Parameters
+    ----------
+    original : numba.core.caching.IndexDataCacheFile
+        What this one replaces.
+    """
+
+    def __init__(self, original):
+        self._base = original._index_path.removesuffix(".nbi")
+        self._origin = repr((original._version, original._source_stamp)).encode()
+        self._dump = original._dump
+
+    def _path(self, key):
+        return Path(f"{self._base}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc")
+
+    def _seal(self, data):
+        return hashlib.sha256(self._origin + data).digest()
+
+    def load(self, key):
+        """Return the entry, or None where it is missing, damaged, or of another version of Numba or of the source."""
+        content = self._path(key).read_bytes()
+        seal, data = content[:32], content[32:]
+        return pickle.loads(data) if seal == self._seal(data) else None
+
+    def save(self, key, data):
+        """Write the entry in one step, so that no process ever reads half of it."""
+        path, data = self._path(key), self._dump(data)
+        part = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            part.write_bytes(self._seal(data) + data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
 def cached(compiler, function, **options):
     """Compile with a disk cache, or without one where no cache folder can be written."""
     try:
-        return compiler(cache=True, **options)(function)
+        kernel = compiler(cache=True, **options)(function)
     except RuntimeError:  # Numba found no folder for its cache
         return compiler(**options)(function)
+    kernel._cache._cache_file = CacheFile(kernel._cache._cache_file)
+    # A missing entry, a full disk, a folder that went away: each is a miss, never the caller's error.
+    kernel._cache._guard_against_spurious_io_errors = functools.partial(contextlib.suppress, OSError)
+    return kernel
+
+
+def compile_for(kernel, arguments):
+    """Compile a CPU kernel for arguments like these, once for writable and read-only inputs alike.
+
+    Arrays named out... are written, all others only read. Left to itself Numba would compile a kernel of three inputs
+    for each of the eight ways to protect them.
+    """
+    types = []
+    for name, value in zip(kernel.py_func.__code__.co_varnames, arguments, strict=False):
+        kind = numba.typeof(value)
+        if isinstance(kind, numba.types.Array) and not name.startswith("out"):
+            kind = kind.copy(readonly=True)
+        types.append(kind)
+    kernel.compile(tuple(types))
+    kernel.disable_compile()  # else Numba would compile anew for a writable array, rather than pass it as read-only

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -91,34 +92,67 @@ def public_ufunc(formula):
     return ufunc
 
 
-_pool = threading.Lock()
-_pool_is_lost = False  # in a child forked after the parent's OpenMP threads started; using them would end it
+# Held while a parallel kernel runs or any kernel compiles. So Numba's threads work for one call at a time: workqueue
+# would abort the process when a second thread calls, and OpenMP would start another team of threads beside the first.
+# Reentrant, as a signal handler or finalizer of the holding thread may call numact. Held during a fork, too: a child
+# never starts with a kernel half run or with Numba's compiler locked by a thread that it does not have.
+_pool = threading.RLock()
+# In a child forked after the parent's threads started: there OpenMP ends the process, and TBB deadlocks now and then
+# (2 of 80 forks from another thread than the first). Only workqueue starts its threads anew.
+_pool_is_lost = False
 
 
 def _after_fork():
     global _pool, _pool_is_lost
-    _pool = threading.Lock()
-    _pool_is_lost = _pool_is_lost or (parallel._is_initialized and numba.threading_layer() == "omp")
+    _pool = threading.RLock()
+    _pool_is_lost = _pool_is_lost or (parallel._is_initialized and numba.threading_layer() != "workqueue")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=lambda: _pool.acquire(), after_in_parent=lambda: _pool.release(), after_in_child=_after_fork
+    )
+
+
+class _Thread(threading.local):
+    """What differs between threads."""
+
+    only_compiles = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def only_compiling():
+    """Let this thread's calls of at least `PARALLEL_FROM` elements compile both their kernels and compute nothing."""
+    _thread.only_compiles = True
+    try:
+        yield
+    finally:
+        _thread.only_compiles = False
 
 
 def run(serial, tiles, size, *arguments):
-    """Run the parallel kernel where that pays and is safe, else the serial one."""
-    if size < PARALLEL_FROM or _pool_is_lost or numba.get_num_threads() == 1:
-        serial(*arguments)
+    """Run the parallel kernel where that pays and the process has threads for it, else the serial one.
+
+    Both take the arguments, of which they write those arrays whose names begin with "out".
+    """
+    if size >= PARALLEL_FROM and _thread.only_compiles:
+        _ready(serial, arguments)
+        _ready(tiles, arguments)
         return
-    started = parallel._is_initialized
-    if started and numba.threading_layer() != "workqueue":
-        tiles(*arguments)
-        return
-    # The workqueue layer aborts the process when two threads use it at once: who comes second runs alone.
-    if not _pool.acquire(blocking=not started):
-        serial(*arguments)
-        return
-    try:
-        tiles(*arguments)
-    finally:
-        _pool.release()
+    if size >= PARALLEL_FROM and not _pool_is_lost:
+        with _pool:
+            if numba.get_num_threads() > 1:
+                _ready(tiles, arguments)(*arguments)
+                return
+    _ready(serial, arguments)(*arguments)
+
+
+def _ready(kernel, arguments):
+    """Return the kernel, compiled at its first call."""
+    if not kernel.overloads:
+        with _pool:
+            common.compile_for(kernel, arguments)
+    return kernel

@@ -1,0 +1,40 @@
+"""Compute every activation at fixed inputs and save the results; a script, for processes of a given CPU."""
+
+import sys
+
+import numpy as np
+from conftest import DTYPES, ELEMENTWISE, dtype_of
+
+import numact as na
+
+
+def inputs(name):
+    """Return every bit pattern of a half type, as many random ones of a wider type, and its special values."""
+    dtype = dtype_of(name)
+    if dtype.itemsize == 2:
+        return np.arange(2**16, dtype=np.uint16).view(dtype)
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 2 ** (8 * dtype.itemsize), 2**15, np.uint64).astype(f"u{dtype.itemsize}").view(dtype)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0], dtype)
+    # Random patterns are seldom of the size of 1, where most activations bend.
+    return np.concatenate([special, patterns, rng.normal(0, 5, 2**15).astype(dtype)])
+
+
+def rows(name):
+    """Return rows for the functions that work on rows."""
+    return np.random.default_rng(1).normal(0, 5, (32, 1024)).astype(dtype_of(name))
+
+
+def results():
+    """Return the bits of each value and each gradient, by the name of the function, the method and the dtype."""
+    found = {}
+    for kind in DTYPES:
+        for name, function in na.registry.items():
+            point = inputs(kind) if name in ELEMENTWISE else rows(kind)
+            found[f"{name} value {kind}"] = function(point)
+            found[f"{name} backward {kind}"] = function.backward(np.roll(point, 1), point)
+    return {key: value.view(f"u{value.itemsize}") for key, value in found.items()}
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **results())
