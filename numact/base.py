@@ -146,8 +146,6 @@ class Elementwise(Activation):
 
     def _select(self, arguments, keywords):
         """Return the form that the arguments choose, and the values of its numeric parameters."""
-        if not arguments and not keywords:
-            return self, self._default_numbers
         values = self._resolve(arguments, keywords)
         if self._choice is None:
             return self, _numbers(self, values)
@@ -163,7 +161,8 @@ class Elementwise(Activation):
 
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value at each element of x; see the activation's own documentation."""
-        form, parameters = self._select(arguments, keywords)
+        given = arguments or keywords  # a call without parameters is not to wait for them to be sorted out
+        form, parameters = self._select(arguments, keywords) if given else (self, self._default_numbers)
         return dispatch.elementwise(form._value, (x,), parameters, out)
 
     def grad(self, x, /, *arguments, out=None, **keywords):
@@ -171,7 +170,8 @@ class Elementwise(Activation):
 
         Parameters, results and errors are those of the value.
         """
-        form, parameters = self._select(arguments, keywords)
+        given = arguments or keywords
+        form, parameters = self._select(arguments, keywords) if given else (self, self._default_numbers)
         return dispatch.elementwise(form._differentiable(), (x,), parameters, out)
 
     def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
@@ -191,7 +191,8 @@ class Elementwise(Activation):
         array
             The gradient of the loss by `x`.
         """
-        form, parameters = self._select(arguments, keywords)
+        given = arguments or keywords
+        form, parameters = self._select(arguments, keywords) if given else (self, self._default_numbers)
         form._differentiable()
         return dispatch.elementwise(form._product, (grad_output, x), parameters, out)
 

@@ -37,27 +37,30 @@ def elementwise(formula, arrays, parameters, out):
 def _plain_dtype(arrays, x, out):
     """Return the dtype's name if all are C-contiguous NumPy arrays of one shape and of float32 or float64, else None.
 
-    Then nothing has to be checked or converted; x is the last of the arrays. It costs 0.2 us, where the way for arrays
+    Then nothing has to be checked or converted; x is the last of the arrays. It costs 0.3 us, where the way for arrays
     of all kinds costs 10.
     """
     name = PLAIN.get(x.dtype) if type(x) is np.ndarray else None
-    if name is None or not (x.flags.c_contiguous and x.flags.aligned):
+    if name is None or not ((flags := x.flags).c_contiguous and flags.aligned):
         return None
-    for other in arrays[:-1]:
-        if not _is_like(other, x) or not (other.flags.c_contiguous and other.flags.aligned):
+    if len(arrays) > 1:
+        (other, _) = arrays
+        if type(other) is not np.ndarray or other.dtype is not x.dtype or other.shape != x.shape:
+            return None
+        if not ((flags := other.flags).c_contiguous and flags.aligned):
             return None
     if out is not None:
-        if not _is_like(out, x) or not out.flags.carray:
+        if type(out) is not np.ndarray or out.dtype is not x.dtype or out.shape != x.shape or not out.flags.carray:
             return None
         for value in arrays:
-            owners = out.base is None and value.base is None
-            if out is not value and not owners and np.may_share_memory(out, value):
+            # Arrays that own their memory cannot overlap.
+            if (
+                out is not value
+                and (out.base is not None or value.base is not None)
+                and np.may_share_memory(out, value)
+            ):
                 return None
     return name
-
-
-def _is_like(array, x):
-    return type(array) is np.ndarray and array.dtype is x.dtype and array.shape == x.shape
 
 
 def find_interop(arrays, out):

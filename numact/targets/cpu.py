@@ -78,6 +78,9 @@ def kernel(formula, dtype, arrays=1):
 def elementwise(formula, dtype, arrays, parameters, out):
     """Fill `out` from arrays of its size; all are flat, dense, aligned, and of the dtype of that name, or its bits."""
     compiled = kernel(formula, dtype, len(arrays))
+    if out.size < PARALLEL_FROM and compiled.serial.overloads:  # what `run` would do, 0.2 us sooner
+        compiled.serial(*arrays, *parameters, out)
+        return
     run(compiled.serial, compiled.tiles, out.size, *arrays, *parameters, out)
 
 
