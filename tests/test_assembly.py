@@ -18,10 +18,10 @@ assembly = {}
 x = np.ones(64, np.float32)
 for name, function in na.registry.items():
     if name == "softmax":
-        serial = cpu_rows.kernels(function._weight, "float32").rows[1]
-        row = x.reshape(1, -1)
-        serial(row, row.copy(), 1)
-        parts = [serial.py_func.__globals__[part] for part in ("row_maximum", "row_weights", "divide")]
+        serial = cpu_rows.kernels(function._weight, "float32", False).tiles[0]
+        row = np.ones(100, np.float32)
+        serial(row, row.copy(), 100, 100)
+        parts = [serial.py_func.__globals__[part] for part in ("load_row", "add_weights", "divide")]
         assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
         continue
     defaults = function._value.formula.__defaults__ or ()

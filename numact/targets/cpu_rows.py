@@ -10,157 +10,159 @@ from numact.binding import JIT_OPTIONS
 from numact.primitives import maximum
 from numact.targets import common, cpu
 
-BLOCK = 65_536  # entries of a row whose weights are kept in a core's L2 cache; a longer row computes them again
-# Entries summed in float64 vector lanes before the row takes the sum, with its rounding error. In float64, blocks of
-# 256 gave 5.5 ULP.
-SUMMED = {np.float32: BLOCK, np.float64: 32}
-SHORT = (
-    24  # rows up to this length are turned into columns, for vectors across rows: rows of 4 take a third of the time
-)
-TURNED = 256  # rows turned at a time
-STRIP = 131_072  # entries of a strip of columns: it is read two or three times, and then from a core's L2 cache
+LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
+SHORT = 40  # rows up to this length are turned into columns: rows of 16 take a third of the time
+TURNED = 8_192  # entries turned at a time
+GROUPED = 1_024  # entries of the rows that take each step together: a short row's steps wait for one another
+NARROW = 32  # fewer columns than this are turned into rows, up to FEW entries
+FEW = 65_536
+STRIP = 131_072  # entries of a strip of columns: it is read three times, and then from a core's L2 cache
 NARROWEST = 128  # columns of a strip, however long: below, starting the loops costs more than the cache brings
 
-# Loops over arrays stand in functions of their own: in one with others LLVM leaves them scalar, or takes the vector
-# length of the widest type in it, which halves that of the weights where their sum is float64. Where such a loop would
-# write what it reads, it reads from a copy of the part: one that may overlap is run as scalar code.
+# Loops over arrays stand in functions of their own: in one with others LLVM leaves them scalar. They take whole arrays
+# and where to begin, since a slice costs 10 ns (its reference is counted atomically); `at` makes an index unsigned, as
+# one that may be negative is looked at twice. Where a loop would write what it reads, it reads from a copy: LLVM runs
+# one whose arrays overlap as scalar code.
 KERNELS = """
-def row_maximum(x):
-    result = load(x[0])
-    for i in range(x.size):
-        result = maximum(result, load(x[i]))
-    return result
-
-def row_weights(x, largest, weights):
-    for i in range(x.size):
-        weights[i] = weight(load(x[i]), largest)
-
-def sum_values(weights):
-    total = wide(0)
-    for i in range(weights.size):
-        total += wide(weights[i])
-    return total
-
-def sum_products(grad, weights):
-    total = wide(0)
-    for i in range(weights.size):
-        total += wide(load(grad[i])) * wide(weights[i])
-    return total
-
-def divide(weights, total, out):
-    for i in range(out.size):
-        out[i] = store(weights[i] / total)
-
-def normalize(weights, total):
-    for i in range(weights.size):
-        weights[i] = weights[i] / total
-
-def row_gradient(grad, weights, dot, out):
-    for i in range(out.size):
-        out[i] = store(weights[i] * (load(grad[i]) - dot))
+def at(start, i):
+    return uint64(start + i)
 
 def add(total, low, part):
     result = total + part
     back = result - total
     return result, low + ((total - (result - back)) + (part - back))
 
-def add_values(total, low, weights):
-    for start in range(0, weights.size, SUMMED):
-        total, low = add(total, low, sum_values(weights[start : start + SUMMED]))
-    return total, low
+def load_row(x, start, length, values, place, padded):
+    result = load(x[at(start, 0)])
+    for i in range(length):
+        value = load(x[at(start, i)])
+        values[at(place, i)] = value
+        result = maximum(result, value)
+    for i in range(length, padded):
+        values[at(place, i)] = -np.inf
+    return result
 
-def add_products(total, low, grad, weights):
-    for start in range(0, weights.size, SUMMED):
-        part = sum_products(grad[start : start + SUMMED], weights[start : start + SUMMED])
-        total, low = add(total, low, part)
-    return total, low
+def add_weights(values, place, padded, largest, total, low, lanes):
+    for first in range(0, padded, LANES):
+        for j in range(LANES):
+            e = weight(values[at(place + first, j)], largest)
+            values[at(place + first, j)] = e
+            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], e)
 
-def row_total(x, largest, weights):
-    total, low = wide(0), wide(0)
-    for start in range(0, x.size, BLOCK):
-        part = x[start : start + BLOCK]
-        row_weights(part, largest, weights)
-        total, low = add_values(total, low, weights[: part.size])
-    return number(total + low)
+def add_products(grad, start, length, values, place, total, low, lanes):
+    for first in range(0, length, LANES):
+        for j in range(min(LANES, length - first)):
+            product = load(grad[at(start + first, j)]) * values[at(place + first, j)]
+            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], product)
 
-def row(x, out, weights):
-    largest = row_maximum(x)
-    total = row_total(x, largest, weights)
-    for start in range(0, x.size, BLOCK):
-        part = x[start : start + BLOCK]
-        if x.size > BLOCK:
-            row_weights(part, largest, weights)
-        divide(weights, total, out[start : start + BLOCK])
+def sum_lanes(total, low, lanes):
+    for j in range(16):
+        for k in range(16, LANES, 16):
+            i, other = at(lanes, j), at(lanes + k, j)
+            total[i], low[i] = add(total[i], low[i] + low[other], total[other])
+    result, rest = total[at(lanes, 0)], low[at(lanes, 0)]
+    for j in range(1, 16):
+        result, rest = add(result, rest + low[at(lanes, j)], total[at(lanes, j)])
+    for j in range(LANES):
+        total[at(lanes, j)], low[at(lanes, j)] = 0, 0
+    return result + rest
 
-def row_backward(grad, x, out, weights):
-    largest = row_maximum(x)
-    total = row_total(x, largest, weights)
-    dot, low = wide(0), wide(0)
-    for start in range(0, x.size, BLOCK):
-        part = x[start : start + BLOCK]
-        if x.size > BLOCK:
-            row_weights(part, largest, weights)
-        normalize(weights[: part.size], total)
-        dot, low = add_products(dot, low, grad[start : start + BLOCK], weights[: part.size])
-    dot = number(dot + low)
-    for start in range(0, x.size, BLOCK):
-        part = x[start : start + BLOCK]
-        if x.size > BLOCK:
-            row_weights(part, largest, weights)
-            normalize(weights[: part.size], total)
-        target = out[start : start + BLOCK]
-        row_gradient(apart(grad[start : start + BLOCK], target), weights, dot, target)
+def divide(values, place, total, out, start, length):
+    for i in range(length):
+        out[at(start, i)] = store(values[at(place, i)] / total)
 
-def strip_maximum(x, largest):
-    for j in range(x.size):
-        largest[j] = maximum(largest[j], load(x[j]))
+def row_gradient(grad, begin, values, place, total, dot, out, start, length):
+    for i in range(length):
+        out[at(start, i)] = store(values[at(place, i)] / total * (load(grad[at(begin, i)]) - dot))
 
-def strip_weights(x, largest, total, low):
-    for j in range(x.size):
-        total[j], low[j] = add(total[j], low[j], weight(load(x[j]), largest[j]))
+def is_same(array, out):
+    return array.ctypes.data == out.ctypes.data
 
-def strip_values(x, largest, total, out):
-    for j in range(out.size):
-        out[j] = store(weight(load(x[j]), largest[j]) / total[j])
+def long_rows(x, out, length):
+    padded = (length + LANES - 1) // LANES * LANES
+    group = max(1, GROUPED // padded)
+    values, largest = np.empty(group * padded, number), np.empty(group, number)
+    total, low = np.zeros(group * LANES, number), np.zeros(group * LANES, number)
+    for start in range(0, x.size, group * length):
+        count = min(group, (x.size - start) // length)
+        for k in range(count):
+            largest[k] = load_row(x, start + k * length, length, values, k * padded, padded)
+        for k in range(count):
+            add_weights(values, k * padded, padded, largest[k], total, low, k * LANES)
+        for k in range(count):
+            divide(values, k * padded, sum_lanes(total, low, k * LANES), out, start + k * length, length)
 
-def strip_products(grad, x, largest, norm, total, low):
-    for j in range(x.size):
-        y = weight(load(x[j]), largest[j]) / norm[j]
-        total[j], low[j] = add(total[j], low[j], load(grad[j]) * y)
+def long_rows_backward(grad, x, out, length):
+    padded = (length + LANES - 1) // LANES * LANES
+    group = max(1, GROUPED // padded)
+    values, largest = np.empty(group * padded, number), np.empty(group, number)
+    total, low = np.zeros(group * LANES, number), np.zeros(group * LANES, number)
+    for start in range(0, x.size, group * length):
+        count = min(group, (x.size - start) // length)
+        for k in range(count):
+            largest[k] = load_row(x, start + k * length, length, values, k * padded, padded)
+        for k in range(count):
+            add_weights(values, k * padded, padded, largest[k], total, low, k * LANES)
+        for k in range(count):
+            norm, begin = sum_lanes(total, low, k * LANES), start + k * length
+            add_products(grad, begin, length, values, k * padded, total, low, k * LANES)
+            dot = sum_lanes(total, low, k * LANES) / norm
+            if is_same(grad, out):
+                row_gradient(grad[begin : begin + length].copy(), 0, values, k * padded, norm, dot, out, begin, length)
+            else:
+                row_gradient(grad, begin, values, k * padded, norm, dot, out, begin, length)
 
-def strip_gradients(grad, x, largest, total, dot, out):
-    for j in range(out.size):
-        y = weight(load(x[j]), largest[j]) / total[j]
-        out[j] = store(y * (load(grad[j]) - dot[j]))
+def strip_maximum(x, start, width, largest):
+    for j in range(width):
+        largest[j] = maximum(largest[j], load(x[at(start, j)]))
+
+def strip_weights(x, start, width, largest, total, low):
+    for j in range(width):
+        total[j], low[j] = add(total[j], low[j], weight(load(x[at(start, j)]), largest[j]))
+
+def strip_values(x, begin, largest, total, out, start, width):
+    for j in range(width):
+        out[at(start, j)] = store(weight(load(x[at(begin, j)]), largest[j]) / total[j])
+
+def strip_products(grad, x, start, width, largest, norm, total, low):
+    for j in range(width):
+        y = weight(load(x[at(start, j)]), largest[j]) / norm[j]
+        total[j], low[j] = add(total[j], low[j], load(grad[at(start, j)]) * y)
+
+def strip_gradients(grad, x, begin, largest, total, dot, out, start, width):
+    for j in range(width):
+        y = weight(load(x[at(begin, j)]), largest[j]) / total[j]
+        out[at(start, j)] = store(y * (load(grad[at(begin, j)]) - dot[j]))
 
 def strip_totals(x, start, stop, step, width):
     largest = np.full(width, -np.inf, number)
     total, low = np.zeros(width, number), np.zeros(width, number)
     for k in range(start, stop, step):
-        strip_maximum(x[k : k + width], largest)
+        strip_maximum(x, k, width, largest)
     for k in range(start, stop, step):
-        strip_weights(x[k : k + width], largest, total, low)
+        strip_weights(x, k, width, largest, total, low)
     return largest, total + low
-
-def apart(part, out):
-    return part.copy() if part.ctypes.data == out.ctypes.data else part
 
 def strip(x, out, start, stop, step, width):
     largest, total = strip_totals(x, start, stop, step, width)
     for k in range(start, stop, step):
-        target = out[k : k + width]
-        strip_values(apart(x[k : k + width], target), largest, total, target)
+        if is_same(x, out):
+            strip_values(x[k : k + width].copy(), 0, largest, total, out, k, width)
+        else:
+            strip_values(x, k, largest, total, out, k, width)
 
 def strip_backward(grad, x, out, start, stop, step, width):
     largest, total = strip_totals(x, start, stop, step, width)
     dot, low = np.zeros(width, number), np.zeros(width, number)
     for k in range(start, stop, step):
-        strip_products(grad[k : k + width], x[k : k + width], largest, total, dot, low)
+        strip_products(grad, x, k, width, largest, total, dot, low)
     dot = dot + low
     for k in range(start, stop, step):
-        end = k + width
-        target = out[k:end]
-        strip_gradients(apart(grad[k:end], target), apart(x[k:end], target), largest, total, dot, target)
+        if is_same(grad, out) or is_same(x, out):
+            grads, part = grad[k : k + width].copy(), x[k : k + width].copy()
+            strip_gradients(grads, part, 0, largest, total, dot, out, k, width)
+        else:
+            strip_gradients(grad, x, k, largest, total, dot, out, k, width)
 
 def move(source, target):
     for i in range(target.size):
@@ -177,45 +179,61 @@ def turn_back(columns, out, length):
         move(columns[k * count : (k + 1) * count], out[k::length])
 
 def short_rows(x, out, length):
-    block = TURNED * length
+    block = TURNED // length // LANES * LANES * length
     columns, values = np.empty(block, x.dtype), np.empty(block, x.dtype)
     for start in range(0, x.size, block):
         part = x[start : start + block]
+        count = part.size // length
         turn(part, columns, length)
-        strip(columns, values, 0, part.size, part.size // length, part.size // length)
+        strip(columns, values, 0, part.size, count, count)
         turn_back(values, out[start : start + block], length)
 
 def short_rows_backward(grad, x, out, length):
-    block = TURNED * length
+    block = TURNED // length // LANES * LANES * length
     grads, columns, values = np.empty(block, x.dtype), np.empty(block, x.dtype), np.empty(block, x.dtype)
     for start in range(0, x.size, block):
         part = x[start : start + block]
+        count = part.size // length
         turn(part, columns, length)
         turn(grad[start : start + block], grads, length)
-        strip_backward(grads, columns, values, 0, part.size, part.size // length, part.size // length)
+        strip_backward(grads, columns, values, 0, part.size, count, count)
         turn_back(values, out[start : start + block], length)
 
 def rows(x, out, length):
     if length <= SHORT:
         short_rows(x, out, length)
-        return
-    weights = np.empty(min(length, BLOCK), number)
-    for start in range(0, x.size, length):
-        row(x[start : start + length], out[start : start + length], weights)
+    else:
+        long_rows(x, out, length)
 
 def rows_backward(grad, x, out, length):
     if length <= SHORT:
         short_rows_backward(grad, x, out, length)
-        return
-    weights = np.empty(min(length, BLOCK), number)
-    for start in range(0, x.size, length):
-        stop = start + length
-        row_backward(grad[start:stop], x[start:stop], out[start:stop], weights)
+    else:
+        long_rows_backward(grad, x, out, length)
+
+def few_columns(x, out, length, inner):
+    turned, values = np.empty(x.size, x.dtype), np.empty(x.size, x.dtype)
+    turn(x, turned, inner)
+    rows(turned, values, length)
+    turn_back(values, out, inner)
+
+def few_columns_backward(grad, x, out, length, inner):
+    grads, turned, values = np.empty(x.size, x.dtype), np.empty(x.size, x.dtype), np.empty(x.size, x.dtype)
+    turn(grad, grads, inner)
+    turn(x, turned, inner)
+    rows_backward(grads, turned, values, length)
+    turn_back(values, out, inner)
 
 def tiles({grad}x, out, length, tile):
     for low in prange((x.size + tile - 1) // tile):
         start, stop = low * tile, min(low * tile + tile, x.size)
         rows{backward}({grad_part}x[start:stop], out[start:stop], length)
+
+def slabs({grad}x, out, length, inner):
+    size = length * inner
+    for index in prange(x.size // size):
+        start, stop = index * size, (index + 1) * size
+        few_columns{backward}({grad_part}x[start:stop], out[start:stop], length, inner)
 
 def strips({grad}x, out, length, inner, width):
     count = (inner + width - 1) // width
@@ -225,13 +243,13 @@ def strips({grad}x, out, length, inner, width):
         stop = (task // count + 1) * length * inner
         strip{backward}({grad}x, out, start, stop, inner, min(width, inner - low))
 """
-SUMS = ("sum_values", "sum_products")  # the only code in which the order of additions is left to LLVM
 
 
 class RowKernels(NamedTuple):
     """What one row-wise function compiles to for one dtype: (serial, parallel) pairs, cached on disk."""
 
-    rows: tuple
+    tiles: tuple
+    slabs: tuple
     strips: tuple
 
 
@@ -240,9 +258,9 @@ def kernels(formula, dtype, backward):
     """Return the `RowKernels` for the formula of a row's weights and the dtype of a name, or those of its backward."""
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
-    scope = {"load": load, "store": store, "number": kind, "wide": np.float64, "weight": formula.compiled(kind)}
-    scope |= {"maximum": maximum, "np": np, "prange": numba.prange, "SUMMED": SUMMED[kind]}
-    scope |= {"BLOCK": BLOCK, "SHORT": SHORT, "TURNED": TURNED}
+    scope = {"load": load, "store": store, "number": kind, "weight": formula.compiled(kind)}
+    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "prange": numba.prange}
+    scope |= {"LANES": LANES, "GROUPED": GROUPED, "SHORT": SHORT, "TURNED": TURNED}
     words = {"grad": "", "grad_part": "", "backward": ""}
     if backward:
         words = {"grad": "grad, ", "grad_part": "grad[start:stop], ", "backward": "_backward"}
@@ -250,14 +268,12 @@ def kernels(formula, dtype, backward):
     label = common.label(formula, dtype) + words["backward"]
     for function in common.define(KERNELS.format(**words), __name__, scope, label):
         name = function.__name__
-        if name in ("tiles", "strips"):
+        if name in RowKernels._fields:
             parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
             serial = common.cached(numba.njit, _renamed(function, "serial"), nogil=True, error_model="numpy")
             pairs.append((serial, parallel))
-        elif name in SUMS:
-            scope[name] = numba.njit(function, error_model="numpy", fastmath={"reassoc"})
         else:
-            options = JIT_OPTIONS if name == "add" else {"error_model": "numpy"}
+            options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
     return RowKernels(*pairs)
 
@@ -289,11 +305,14 @@ def rowwise(formula, dtype, arrays, out, shape):
     compiled = kernels(formula, dtype, len(arrays) > 1)
     _, length, inner = shape
     if inner == 1:
-        serial, parallel = compiled.rows
+        serial, parallel = compiled.tiles
         sizes = length, max(1, cpu.TILE // length) * length
+    elif inner < NARROW and length * inner <= FEW:
+        serial, parallel = compiled.slabs
+        sizes = length, inner
     else:
         serial, parallel = compiled.strips
-        sizes = length, inner, min(inner, max(NARROWEST, STRIP // length))
+        sizes = length, inner, min(inner, max(NARROWEST, STRIP // length // LANES * LANES))
     cpu.run(serial, parallel, out.size, *arrays, out, *sizes)
 
 
