@@ -280,7 +280,7 @@ class Rowwise(Activation):
 
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value of each row along an axis; see the activation's own documentation."""
-        (axis,) = self._resolve(arguments, keywords)
+        (axis,) = arguments if len(arguments) == 1 and not keywords else self._resolve(arguments, keywords)
         return dispatch.rowwise(self._weight, (x,), axis, out)
 
     def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
@@ -300,7 +300,7 @@ class Rowwise(Activation):
         array
             y * (grad_output - sum(grad_output * y)), where y is the value and the sum runs along the axis.
         """
-        (axis,) = self._resolve(arguments, keywords)
+        (axis,) = arguments if len(arguments) == 1 and not keywords else self._resolve(arguments, keywords)
         return dispatch.rowwise(self._weight, (grad_output, x), axis, out)
 
     @cached_property

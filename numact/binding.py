@@ -90,6 +90,10 @@ class Formula:
         """Return the compiled function for `number`, either `numpy.float32` or `numpy.float64`."""
         return compiled(self.formula, number)
 
+    def operations(self, number):
+        """Return how many arithmetic operations the bound formula takes."""
+        return operations(self.formula, number)
+
     def fingerprint(self, number):
         """Return a hash that changes with anything the bound formula is made of."""
         return fingerprint(self.formula, number)
@@ -130,6 +134,21 @@ def fingerprint(function, number):
             value = getattr(value, "__qualname__", name)
         digest.update(f"{name}={value!r}".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def operations(function, number):
+    """Return how many operations the bound formula takes, those of the formulas that it calls included."""
+    references, count = _references(function), 0
+    for item in dis.get_instructions(function):
+        value = references.get(item.argval) if item.opname in ("LOAD_GLOBAL", "LOAD_DEREF") else None
+        if isinstance(value, Polynomial):
+            count += np.shape(value.values[number.__name__])[-1]
+        elif callee := _callee(value):
+            count += operations(callee, number)
+        else:
+            count += item.opname in ("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "CALL")
+    return count
 
 
 @cache

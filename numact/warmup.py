@@ -13,7 +13,7 @@ from numact.base import Activation, Elementwise
 TARGETS = ("cpu", "cuda")
 # The arrays for which CPU kernels are compiled, as (shape, axis): rows and columns, long ones and short ones, each
 # of as many elements as make a call parallel.
-ROWS = [((256, 256), -1), ((256, 256), 0), ((16_384, 4), -1), ((4, 16_384), 0), ((64, 16, 64), 1), ((64, 64, 16), 1)]
+ROWS = [((512, 512), -1), ((512, 512), 0), ((65_536, 4), -1), ((4, 65_536), 0), ((128, 32, 64), 1), ((128, 128, 16), 1)]
 
 
 class Job(NamedTuple):

@@ -20,19 +20,22 @@ def inputs(name):
     return np.concatenate([special, patterns, rng.normal(0, 5, 2**15).astype(dtype)])
 
 
-def rows(name):
-    """Return rows for the functions that work on rows."""
-    return np.random.default_rng(1).normal(0, 5, (32, 1024)).astype(dtype_of(name))
-
-
 def results():
-    """Return the bits of each value and each gradient, by the name of the function, the method and the dtype."""
+    """Return the bits of each value and each gradient, by the name of the function, the method and the dtype.
+
+    Row-wise functions work on long rows, on columns, and on short rows.
+    """
     found = {}
     for kind in DTYPES:
+        table = np.random.default_rng(1).normal(0, 5, (32, 1030)).astype(dtype_of(kind))
         for name, function in na.registry.items():
-            point = inputs(kind) if name in ELEMENTWISE else rows(kind)
-            found[f"{name} value {kind}"] = function(point)
-            found[f"{name} backward {kind}"] = function.backward(np.roll(point, 1), point)
+            cases = (
+                [(inputs(kind), ())] if name in ELEMENTWISE else [(table, (1,)), (table, (0,)), (table.T.copy(), (1,))]
+            )
+            values = [function(x, *axis) for x, axis in cases]
+            gradients = [function.backward(np.roll(x, 1), x, *axis) for x, axis in cases]
+            found[f"{name} value {kind}"] = np.concatenate([value.ravel() for value in values])
+            found[f"{name} backward {kind}"] = np.concatenate([gradient.ravel() for gradient in gradients])
     return {key: value.view(f"u{value.itemsize}") for key, value in found.items()}
 
 

@@ -10,6 +10,7 @@ from numact.binding import JIT_OPTIONS
 from numact.primitives import maximum
 from numact.targets import common, cpu
 
+PASSES = 2  # a row costs about twice its weights
 LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
 SHORT = 40  # rows up to this length are turned into columns: rows of 16 take a third of the time
 TURNED = 8_192  # entries turned at a time
@@ -168,36 +169,38 @@ def move(source, target):
     for i in range(target.size):
         target[i] = source[i]
 
-def turn(x, columns, length):
-    count = x.size // length
+def turn(x, columns, length, step):
     for k in range(length):
-        move(x[k::length], columns[k * count : (k + 1) * count])
+        move(x[k::length], columns[k * step : k * step + x.size // length])
 
-def turn_back(columns, out, length):
-    count = out.size // length
+def turn_back(columns, out, length, step):
     for k in range(length):
-        move(columns[k * count : (k + 1) * count], out[k::length])
+        move(columns[k * step : k * step + out.size // length], out[k::length])
+
+def whole_vectors(count):
+    return (count + 15) // 16 * 16
 
 def short_rows(x, out, length):
-    block = TURNED // length // LANES * LANES * length
-    columns, values = np.empty(block, x.dtype), np.empty(block, x.dtype)
-    for start in range(0, x.size, block):
-        part = x[start : start + block]
-        count = part.size // length
-        turn(part, columns, length)
-        strip(columns, values, 0, part.size, count, count)
-        turn_back(values, out[start : start + block], length)
+    block = min(TURNED // length // 16 * 16, whole_vectors(x.size // length))
+    columns, values = np.zeros(block * length, x.dtype), np.empty(block * length, x.dtype)
+    for start in range(0, x.size, block * length):
+        part = x[start : start + block * length]
+        count = whole_vectors(part.size // length)
+        turn(part, columns, length, count)
+        strip(columns, values, 0, count * length, count, count)
+        turn_back(values, out[start : start + block * length], length, count)
 
 def short_rows_backward(grad, x, out, length):
-    block = TURNED // length // LANES * LANES * length
-    grads, columns, values = np.empty(block, x.dtype), np.empty(block, x.dtype), np.empty(block, x.dtype)
-    for start in range(0, x.size, block):
-        part = x[start : start + block]
-        count = part.size // length
-        turn(part, columns, length)
-        turn(grad[start : start + block], grads, length)
-        strip_backward(grads, columns, values, 0, part.size, count, count)
-        turn_back(values, out[start : start + block], length)
+    block = min(TURNED // length // 16 * 16, whole_vectors(x.size // length))
+    size = block * length
+    grads, columns, values = np.zeros(size, x.dtype), np.zeros(size, x.dtype), np.empty(size, x.dtype)
+    for start in range(0, x.size, size):
+        part = x[start : start + size]
+        count = whole_vectors(part.size // length)
+        turn(part, columns, length, count)
+        turn(grad[start : start + size], grads, length, count)
+        strip_backward(grads, columns, values, 0, count * length, count, count)
+        turn_back(values, out[start : start + size], length, count)
 
 def rows(x, out, length):
     if length <= SHORT:
@@ -213,16 +216,16 @@ def rows_backward(grad, x, out, length):
 
 def few_columns(x, out, length, inner):
     turned, values = np.empty(x.size, x.dtype), np.empty(x.size, x.dtype)
-    turn(x, turned, inner)
+    turn(x, turned, inner, length)
     rows(turned, values, length)
-    turn_back(values, out, inner)
+    turn_back(values, out, inner, length)
 
 def few_columns_backward(grad, x, out, length, inner):
     grads, turned, values = np.empty(x.size, x.dtype), np.empty(x.size, x.dtype), np.empty(x.size, x.dtype)
-    turn(grad, grads, inner)
-    turn(x, turned, inner)
+    turn(grad, grads, inner, length)
+    turn(x, turned, inner, length)
     rows_backward(grads, turned, values, length)
-    turn_back(values, out, inner)
+    turn_back(values, out, inner, length)
 
 def tiles({grad}x, out, length, tile):
     for low in prange((x.size + tile - 1) // tile):
@@ -251,6 +254,7 @@ class RowKernels(NamedTuple):
     tiles: tuple
     slabs: tuple
     strips: tuple
+    parallel_from: int
 
 
 @cache
@@ -268,14 +272,14 @@ def kernels(formula, dtype, backward):
     label = common.label(formula, dtype) + words["backward"]
     for function in common.define(KERNELS.format(**words), __name__, scope, label):
         name = function.__name__
-        if name in RowKernels._fields:
+        if name in ("tiles", "slabs", "strips"):
             parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
             serial = common.cached(numba.njit, _renamed(function, "serial"), nogil=True, error_model="numpy")
             pairs.append((serial, parallel))
         else:
             options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
-    return RowKernels(*pairs)
+    return RowKernels(*pairs, cpu.parallel_from(formula, dtype) // PASSES)
 
 
 def _renamed(function, prefix):
@@ -303,17 +307,20 @@ def rowwise(formula, dtype, arrays, out, shape):
     if out.size == 0:
         return
     compiled = kernels(formula, dtype, len(arrays) > 1)
-    _, length, inner = shape
+    outer, length, inner = shape
+    pays = out.size >= compiled.parallel_from
     if inner == 1:
-        serial, parallel = compiled.tiles
-        sizes = length, max(1, cpu.TILE // length) * length
-    elif inner < NARROW and length * inner <= FEW:
-        serial, parallel = compiled.slabs
-        sizes = length, inner
+        kernel = compiled.tiles
+        tile = min(cpu.TILE, out.size // cpu.PARTS) if pays else out.size
+        sizes = length, max(1, tile // length) * length
+    elif inner < NARROW and SHORT < length <= FEW // inner:
+        kernel, sizes = compiled.slabs, (length, inner)
     else:
-        serial, parallel = compiled.strips
-        sizes = length, inner, min(inner, max(NARROWEST, STRIP // length // LANES * LANES))
-    cpu.run(serial, parallel, out.size, *arrays, out, *sizes)
+        kernel, width = compiled.strips, max(NARROWEST, STRIP // length // LANES * LANES)
+        if pays:
+            width = min(width, max(NARROW, outer * inner // cpu.PARTS))
+        sizes = length, inner, min(inner, width)
+    cpu.run(*kernel, pays, *arrays, out, *sizes)
 
 
 @cache
