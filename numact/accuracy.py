@@ -23,9 +23,9 @@ class Accuracy(NamedTuple):
     root: tuple[float, float] | None = None
 
 
-# Over all 2^32 float32 (`pytest -m exhaustive`, 2026-11-24) the largest errors were, value and derivative: relu 0 and 0,
-# leaky_relu 0.5 and 0, sigmoid 1.999 and 1.990, tanh 1.932 and 1.990, gelu 1.749 and 3.020, gelu_tanh 1.987 and 3.827;
-# near the root of the derivative gelu 2.486 and gelu_tanh 3.100 ULP of 0.125.
+# Over all 2^32 float32 (`pytest -m exhaustive`, 2026-11-24) the largest errors were, value and derivative: relu 0 and
+# 0, leaky_relu 0.5 and 0, sigmoid 1.999 and 1.990, tanh 1.932 and 1.990, gelu 1.749 and 3.020, gelu_tanh 1.987 and
+# 3.827; near the root of the derivative gelu 2.486 and gelu_tanh 3.100 ULP of 0.125.
 ACCURACY = {
     "relu": Accuracy(0.0, 0.0, 0.0, 0.0),
     "leaky_relu": Accuracy(0.5, 0.0, 0.5, 0.0),

@@ -37,8 +37,8 @@ def elementwise(formula, arrays, parameters, out):
 def _plain_dtype(arrays, x, out):
     """Return the dtype's name if all are C-contiguous NumPy arrays of one shape and of float32 or float64, else None.
 
-    Then nothing has to be checked or converted; x is the last of the arrays. It costs 0.3 us, where the way for arrays
-    of all kinds costs 10.
+    Then nothing has to be converted; x is the last of the arrays. It costs 0.2 us, where the way for arrays of all
+    kinds costs 10.
     """
     name = PLAIN.get(x.dtype) if type(x) is np.ndarray else None
     if name is None or not ((flags := x.flags).c_contiguous and flags.aligned):
@@ -49,18 +49,10 @@ def _plain_dtype(arrays, x, out):
             return None
         if not ((flags := other.flags).c_contiguous and flags.aligned):
             return None
-    if out is not None:
-        if type(out) is not np.ndarray or out.dtype is not x.dtype or out.shape != x.shape or not out.flags.carray:
-            return None
-        for value in arrays:
-            # Arrays that own their memory cannot overlap.
-            if (
-                out is not value
-                and (out.base is not None or value.base is not None)
-                and np.may_share_memory(out, value)
-            ):
-                return None
-    return name
+    if out is None:
+        return name
+    fits = type(out) is np.ndarray and out.dtype is x.dtype and out.shape == x.shape and out.flags.carray
+    return name if fits else None
 
 
 def find_interop(arrays, out):
@@ -226,7 +218,8 @@ def _elementwise_on_cpu(formula, arrays, parameters, out):
 def rowwise(weight, arrays, axis, out):
     """Apply a row-wise function, by the formula of its weights, to a tuple of arrays along an axis."""
     x = arrays[-1]
-    if name := _plain_dtype(arrays, x, out):
+    overlaps = out is not None and isinstance(out, np.ndarray) and _overlaps(out, arrays)
+    if not overlaps and (name := _plain_dtype(arrays, x, out)):
         rows = split_at(x.shape, axis)
         result = np.empty(x.shape, x.dtype) if out is None else out
         cpu_rows_target().rowwise(weight, name, [value.reshape(-1) for value in arrays], result.reshape(-1), rows)

@@ -70,6 +70,20 @@ def test_overlapping_out(function, start, stop):
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 7), (7, 0), (0, 200_000)])
+def test_overlapping_out_on_many_threads(activation, start, stop):
+    memory, grad = np.random.default_rng(6).normal(size=(2, 500_000)).astype(np.float32)
+    rows = (300, 1000)
+    x, out = (memory[place : place + 300_000].reshape(rows) for place in (start, stop))
+    kept, whole = x.copy(), memory.copy()
+    expected = activation(kept), activation.backward(grad[:300_000].reshape(rows), kept)
+    assert activation(x, out=out) is out
+    np.testing.assert_array_equal(out, expected[0])
+    memory[:] = whole
+    activation.backward(grad[:300_000].reshape(rows), x, out=out)
+    np.testing.assert_array_equal(out, expected[1])
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 63, 1000, 65_535, 65_536, 65_537, 300_001])
 def test_position_and_length_do_not_matter(elementwise, size):
     x = np.random.default_rng(size).normal(size=size).astype(np.float32)

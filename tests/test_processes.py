@@ -175,7 +175,13 @@ class Listener(event.Listener):
     def on_end(self, compilation):
         pass
 event.register("numba:compile", Listener())
-worker = threading.Thread(target=na.gelu, args=(x,))
+forked = threading.Event()
+def work():
+    na.gelu(x)
+    # An ending thread takes its OpenMP team along, which holds the lock of the C runtime's unwinder for a moment; a
+    # child forked in that moment cannot load machine code (1 fork in 60).
+    forked.wait()
+worker = threading.Thread(target=work)
 worker.start()
 begun.wait()
 child = os.fork()
@@ -183,6 +189,7 @@ if child == 0:
     signal.alarm(60)
     os._exit(0 if na.relu(x).min() == 0 else 3)
 print(os.waitpid(child, 0)[1])
+forked.set()
 worker.join()
 """
 
