@@ -1,0 +1,52 @@
+"""Time each kernel on one thread and on all of Numba's, to see from how many elements threads pay.
+
+python asv_benchmarks/threads.py
+"""
+
+import statistics
+import time
+
+import numba
+import numpy as np
+
+import numact as na
+from numact.targets import cpu
+
+SIZES = (4_096, 8_192, 16_384, 32_768, 65_536, 131_072)
+ROUNDS = 400
+
+
+def median_times(kernel, arguments):
+    """Return the median time in seconds of the serial and of the parallel kernel, taking turns, warm."""
+    times = ([], [])
+    for _ in range(ROUNDS):
+        for function, found in zip((kernel.serial, kernel.tiles), times, strict=True):
+            function(*arguments)
+            start = time.perf_counter()
+            function(*arguments)
+            found.append(time.perf_counter() - start)
+    return [statistics.median(found) for found in times]
+
+
+def main():
+    """Print a Markdown table: microseconds of one thread / of all, in bold where the library would take all."""
+    print(f"float32, us on one thread / on {numba.get_num_threads()}\n")
+    print(f"| | threads from | {' | '.join(f'{size:,}' for size in SIZES)} |\n|---|--:|{'--:|' * len(SIZES)}")
+    for name, function in na.registry.items():
+        if not hasattr(function, "grad"):
+            continue
+        for label, formula in ((name, function._value), (f"{name}.grad", function._derivative)):
+            kernel, cells = cpu.kernel(formula, "float32"), []
+            for size in SIZES:
+                x = np.random.default_rng(0).normal(0, 3, size).astype(np.float32)
+                arguments = (x, *(formula.formula.__defaults__ or ()), np.ones_like(x))
+                with cpu.only_compiling():
+                    cpu.run(kernel.serial, kernel.tiles, True, *arguments)
+                serial, parallel = (1e6 * seconds for seconds in median_times(kernel, arguments))
+                cell = f"{serial:.1f} / {parallel:.1f}"
+                cells.append(f"**{cell}**" if size >= kernel.parallel_from else cell)
+            print(f"| {label} | {kernel.parallel_from:,} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
