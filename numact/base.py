@@ -150,7 +150,7 @@ class Elementwise(Activation):
         if self._choice is None:
             return self, _numbers(self, values)
         *values, choice = values
-        if choice not in self.variants:
+        if not isinstance(choice, str) or choice not in self.variants:
             names = " or ".join(map(repr, self.variants))
             raise ValueError(f"{self.__name__}: {self._choice} must be {names}, not {choice!r}")
         return self.variants[choice], _numbers(self, values)

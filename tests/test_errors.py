@@ -78,7 +78,7 @@ def test_parameters_that_are_no_numbers(value):
         na.leaky_relu(np.zeros(3), value)
 
 
-@pytest.mark.parametrize("value", ["Tanh", "erf", None, 1])
+@pytest.mark.parametrize("value", ["Tanh", "erf", None, 1, np.ones(3)])
 def test_unknown_form_of_gelu(value):
     for call in (na.gelu, na.gelu.grad):
         with pytest.raises(ValueError, match="approximate must be 'none' or 'tanh'"):

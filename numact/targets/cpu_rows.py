@@ -16,9 +16,10 @@ SHORT = 40  # rows up to this length are turned into columns: rows of 16 take a 
 TURNED = 8_192  # entries turned at a time
 GROUPED = 1_024  # entries of the rows that take each step together: a short row's steps wait for one another
 NARROW = 32  # fewer columns than this are turned into rows, up to FEW entries
-FEW = 65_536
-STRIP = 131_072  # entries of a strip of columns: it is read three times, and then from a core's L2 cache
-NARROWEST = 128  # columns of a strip, however long: below, starting the loops costs more than the cache brings
+FEW = 524_288
+STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
+NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
+LEAST = 128  # columns, where a wider strip would leave threads without one
 
 # Loops over arrays stand in functions of their own: in one with others LLVM leaves them scalar. They take whole arrays
 # and where to begin, since a slice costs 10 ns (its reference is counted atomically); `at` makes an index unsigned, as
@@ -121,6 +122,16 @@ def strip_weights(x, start, width, largest, total, low):
     for j in range(width):
         total[j], low[j] = add(total[j], low[j], weight(load(x[at(start, j)]), largest[j]))
 
+def strip_kept(x, start, width, largest, total, low, out):
+    for j in range(width):
+        e = weight(load(x[at(start, j)]), largest[j])
+        out[at(start, j)] = e
+        total[j], low[j] = add(total[j], low[j], e)
+
+def strip_divide(total, out, start, width):
+    for j in range(width):
+        out[at(start, j)] /= total[j]
+
 def strip_values(x, begin, largest, total, out, start, width):
     for j in range(width):
         out[at(start, j)] = store(weight(load(x[at(begin, j)]), largest[j]) / total[j])
@@ -135,25 +146,38 @@ def strip_gradients(grad, x, begin, largest, total, dot, out, start, width):
         y = weight(load(x[at(begin, j)]), largest[j]) / total[j]
         out[at(start, j)] = store(y * (load(grad[at(begin, j)]) - dot[j]))
 
-def strip_totals(x, start, stop, step, width):
+def strip_largest(x, start, stop, step, width):
     largest = np.full(width, -np.inf, number)
-    total, low = np.zeros(width, number), np.zeros(width, number)
     for k in range(start, stop, step):
         strip_maximum(x, k, width, largest)
+    return largest
+
+def strip_total(x, largest, start, stop, step, width):
+    total, low = np.zeros(width, number), np.zeros(width, number)
     for k in range(start, stop, step):
         strip_weights(x, k, width, largest, total, low)
-    return largest, total + low
+    return total + low
 
 def strip(x, out, start, stop, step, width):
-    largest, total = strip_totals(x, start, stop, step, width)
-    for k in range(start, stop, step):
-        if is_same(x, out):
-            strip_values(x[k : k + width].copy(), 0, largest, total, out, k, width)
-        else:
-            strip_values(x, k, largest, total, out, k, width)
+    largest = strip_largest(x, start, stop, step, width)
+    if KEEPS and not is_same(x, out):  # the weights wait in out
+        total, low = np.zeros(width, number), np.zeros(width, number)
+        for k in range(start, stop, step):
+            strip_kept(x, k, width, largest, total, low, out)
+        total = total + low
+        for k in range(start, stop, step):
+            strip_divide(total, out, k, width)
+    else:
+        total = strip_total(x, largest, start, stop, step, width)
+        for k in range(start, stop, step):
+            if is_same(x, out):
+                strip_values(x[k : k + width].copy(), 0, largest, total, out, k, width)
+            else:
+                strip_values(x, k, largest, total, out, k, width)
 
 def strip_backward(grad, x, out, start, stop, step, width):
-    largest, total = strip_totals(x, start, stop, step, width)
+    largest = strip_largest(x, start, stop, step, width)
+    total = strip_total(x, largest, start, stop, step, width)
     dot, low = np.zeros(width, number), np.zeros(width, number)
     for k in range(start, stop, step):
         strip_products(grad, x, k, width, largest, total, dot, low)
@@ -264,7 +288,13 @@ def kernels(formula, dtype, backward):
     load, store = common.conversions(dtype)
     scope = {"load": load, "store": store, "number": kind, "weight": formula.compiled(kind)}
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "prange": numba.prange}
-    scope |= {"LANES": LANES, "GROUPED": GROUPED, "SHORT": SHORT, "TURNED": TURNED}
+    scope |= {
+        "KEEPS": common.storage(dtype) == kind,
+        "LANES": LANES,
+        "GROUPED": GROUPED,
+        "SHORT": SHORT,
+        "TURNED": TURNED,
+    }
     words = {"grad": "", "grad_part": "", "backward": ""}
     if backward:
         words = {"grad": "grad, ", "grad_part": "grad[start:stop], ", "backward": "_backward"}
@@ -318,7 +348,7 @@ def rowwise(formula, dtype, arrays, out, shape):
     else:
         kernel, width = compiled.strips, max(NARROWEST, STRIP // length // LANES * LANES)
         if pays:
-            width = min(width, max(NARROW, outer * inner // cpu.PARTS))
+            width = min(width, max(LEAST, outer * inner // cpu.PARTS))
         sizes = length, inner, min(inner, width)
     cpu.run(*kernel, pays, *arrays, out, *sizes)
 
