@@ -178,8 +178,8 @@ event.register("numba:compile", Listener())
 forked = threading.Event()
 def work():
     na.gelu(x)
-    # An ending thread takes its OpenMP team along, which holds the lock of the C runtime's unwinder for a moment; a
-    # child forked in that moment cannot load machine code (1 fork in 60).
+    # A child forked in the moment in which a thread that has used OpenMP ends may hang while it loads machine code (3
+    # times in some 130 forks): presumably the thread's ending team holds a lock of the C runtime. That is not at issue.
     forked.wait()
 worker = threading.Thread(target=work)
 worker.start()
