@@ -49,7 +49,7 @@ EXP_TAIL = Polynomial(
 
 # The normal distribution's upper tail as R(t) = e^(t^2/2) Q(t): 4 R(t) - 1 below TAIL_KNOT and 32/11 t R(t) - 1 above,
 # each a polynomial in (t - center) / (t + TAIL_SHIFT) with a center of its own. One polynomial over the whole range
-# needs 5 products more (12 coefficients in float32, 35 in float64) and has to carry its rounding errors. Centers,
+# needs 12 coefficients in float32 and 35 in float64, and has to carry its rounding errors. Centers,
 # knot and shift are those, of some 50 tried, that keep gelu's largest error lowest: a difference t - center that is
 # exact near the knot, where the error of the whole is largest, and a short first polynomial near 0. Past TAIL_LIMIT
 # t * Q(t) and its derivative round to 0; the float32 fit ends at 14.5, where they are subnormal.
