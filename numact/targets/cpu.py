@@ -17,7 +17,7 @@ TILE = 16_384  # elements: two tiles of float64, in and out, fit into a core's L
 PARTS = 8  # tiles at least
 # Threads pay from where one of them would work for 3.5 us. What it needs for a float32 was measured on two cores of an
 # AMD Zen 5 with AVX-512: from 0.04 ns (relu) to 0.34 (the derivative of gelu's tanh form, 64 operations). Two threads
-# were faster than one from 70,000 elements of relu, 16,000 of sigmoid, 9,000 of gelu and 8,000 of that derivative.
+# overtook one between 65,536 and 131,072 elements of relu, 16,384 and 32,768 of sigmoid, 8,192 and 16,384 of gelu.
 WORTHWHILE, PER_ELEMENT, PER_OPERATION = 3_500, 0.04, 0.005  # ns
 CHUNK = 4_096  # elements copied at a time where the result takes the place of an input
 
