@@ -46,6 +46,13 @@ def define(source, module, scope, label):
     return [scope[name] for name in names]
 
 
+def renamed(function, prefix):
+    """Return a function of the same code whose cache entries stand apart."""
+    copy = type(function)(function.__code__, function.__globals__, function.__name__)
+    copy.__qualname__ = f"{prefix}_{function.__qualname__}"
+    return copy
+
+
 class CacheFile:
     """One kernel's entries in Numba's cache folder: a file for each signature and CPU, sealed with a hash.
 

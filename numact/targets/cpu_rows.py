@@ -304,18 +304,12 @@ def kernels(formula, dtype, backward):
         name = function.__name__
         if name in ("tiles", "slabs", "strips"):
             parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
-            serial = common.cached(numba.njit, _renamed(function, "serial"), nogil=True, error_model="numpy")
+            serial = common.cached(numba.njit, common.renamed(function, "serial"), nogil=True, error_model="numpy")
             pairs.append((serial, parallel))
         else:
             options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
     return RowKernels(*pairs, cpu.parallel_from(formula, dtype) // PASSES)
-
-
-def _renamed(function, prefix):
-    copy = type(function)(function.__code__, function.__globals__, function.__name__)
-    copy.__qualname__ = f"{prefix}_{function.__qualname__}"
-    return copy
 
 
 def rowwise(formula, dtype, arrays, out, shape):
