@@ -21,7 +21,7 @@ from numact.primitives import ByType, Polynomial
 # Else each division carries a branch, or the call of a long formula stays a call, and nothing vectorises.
 JIT_OPTIONS = {"error_model": "numpy", "forceinline": True}
 BUILTINS = {"abs"}
-# What straight-line code compiles to, by the beginning of an instruction's name, as Python's versions differ in the end.
+# What straight-line code compiles to, by the beginning of an instruction's name: Python's versions differ in the end.
 INSTRUCTIONS = (
     *("LOAD_FAST", "LOAD_CONST", "LOAD_SMALL_INT", "LOAD_GLOBAL", "LOAD_DEREF", "STORE_FAST", "POP_", "COPY", "SWAP"),
     *("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "UNARY_POSITIVE", "UNARY_NOT", "TO_BOOL", "JUMP_", "RETURN_"),

@@ -14,6 +14,8 @@ import numpy as np
 from numact._version import __version__
 from numact.primitives import HALF_CONVERSIONS
 
+VERSION = __version__.replace(".", "_")
+
 
 def storage(dtype):
     """Return the NumPy dtype that kernels see for the dtype of a name: half types as the integer of their bits."""
@@ -32,8 +34,7 @@ def conversions(dtype):
 
 def label(formula, dtype):
     """Return a name for a formula's kernels that no other formula, constant or version shares."""
-    version = __version__.replace(".", "_")
-    return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{version}"
+    return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{VERSION}"
 
 
 def define(source, module, scope, label):
