@@ -12,6 +12,7 @@ from conftest import bit_patterns
 from numba import float32, uint16, vectorize
 
 from numact import elementary
+from numact.binding import Formula
 from numact.primitives import HALF_CONVERSIONS, copysign, fma, power_of_two
 
 
@@ -133,7 +134,7 @@ def check_rounding(store, dtype):
     assert np.isnan(store(np.array([np.nan], np.float32)).view(dtype).astype(np.float32)).all()
 
 
-FORMULAS = [name for name, value in vars(elementary).items() if isinstance(value, elementary.Formula)]
+FORMULAS = [name for name, value in vars(elementary).items() if isinstance(value, Formula)]
 
 
 @pytest.mark.parametrize("name", FORMULAS)
