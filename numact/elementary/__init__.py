@@ -23,6 +23,15 @@ from numact.elementary.exponential import (
     expm1,
     one_plus_exp,
 )
+from numact.elementary.logarithm import (
+    LOG1P_TAIL,
+    LOG_TAIL,
+    log,
+    log1p,
+    log1p_fraction,
+    log_parts,
+    sqrt,
+)
 from numact.elementary.normal import (
     FAR_CENTER,
     FAR_SCALE,
@@ -42,7 +51,9 @@ __all__ = [
     "LIFT",
     "LN2_HIGH",
     "LN2_LOW",
+    "LOG1P_TAIL",
     "LOG2_E",
+    "LOG_TAIL",
     "LOWER",
     "LOWEST",
     "NEAR_CENTER",
@@ -57,6 +68,11 @@ __all__ = [
     "exp_parts",
     "exp_sum",
     "expm1",
+    "log",
+    "log1p",
+    "log1p_fraction",
+    "log_parts",
     "normal_tail_polynomial",
     "one_plus_exp",
+    "sqrt",
 ]
