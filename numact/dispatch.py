@@ -46,15 +46,22 @@ def gradients(formula, arrays, parameters, out, summed=True):
     named = dict(zip(formula.inputs, arrays, strict=True))
     names = formula.inputs[1:] if summed else formula.inputs
     if out is not None and not (isinstance(out, tuple | list) and len(out) == len(names)):
-        raise ValueError(
-            f"out must be a tuple of {len(names)}, one by each of {', '.join(names)}; None makes a new one"
-        )
+        raise ValueError(f"out must be a tuple of {len(names)}: for {' and '.join(names)} an array each, or None")
     outs = dict(zip(names, out or [None] * len(names), strict=True))
     given = {f"out for {name}": value for name, value in outs.items() if value is not None}
     interop = find_interop(named | given, None)
     if interop is None:
         return numpy_arrays().gradients(formula, named, parameters, outs, summed)
     return cuda_target().gradients(interop, formula, named, parameters, outs, summed)
+
+
+def empty_like(x):
+    """Return a new array of the library, shape and device of x, and of the dtype of a result."""
+    interop = find_interop({"x": x}, None)
+    if interop is not None:
+        return interop.empty(x, x.shape, compute_dtype("x", interop.dtype(x)))
+    _, dtype, shape = prepare({"x": x}, None)
+    return np.empty(shape, dtype)
 
 
 def _plain_dtype(arrays, x, out):

@@ -249,18 +249,19 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
     inputs, dtype, shape, _ = _prepare(interop, arrays, None)
     *_, x = arrays.values()
     owns = dict(zip(arrays, (item.shape if summed else shape for item in inputs), strict=True))
+    targets = {name: view(interop, out) for name, out in outs.items() if out is not None}
+    for name, target in targets.items():
+        dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
+    wide, computed = np.dtype(common.number(dtype)).name, {}
     for name, out in outs.items():
-        if out is not None:
-            target = view(interop, out)
-            dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
-    wide = np.dtype(common.number(dtype)).name
-    computed = {name: interop.empty(x, shape, dtype if owns[name] == shape else wide) for name in outs}
+        direct = name in targets and owns[name] == shape and not _overlaps(targets[name], inputs)
+        computed[name] = out if direct else interop.empty(x, shape, dtype if owns[name] == shape else wide)
     views = [view(interop, array) for array in computed.values()]
     _launch_elementwise(interop, x, formula, inputs, views, parameters, dtype)
     results = []
     for name, out in outs.items():
         result = computed[name]
-        if out is not None or owns[name] != shape:
+        if owns[name] != shape or (out is not None and out is not result):
             source = view(interop, result)
             if owns[name] != shape:
                 source = view(interop, _sum_to(interop, result, owns[name])).reshape(owns[name])
