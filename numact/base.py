@@ -50,11 +50,14 @@ class Info:
         The least and the largest value.
     kinks : tuple of float
         Where the derivative jumps.
+    equation : str
+        The value in LaTeX.
     paper, use, strengths, weaknesses : str
         Where it comes from, where it is used, and why or why not.
     """
 
     range: tuple[float, float]
+    equation: str
     paper: str
     use: str
     strengths: str
@@ -259,7 +262,7 @@ def activation(function: Callable | None = None, **info):
     """
     if function is None:
         return functools.partial(activation, **info)
-    unknown = {"range": (-np.inf, np.inf), "paper": "", "use": "", "strengths": "", "weaknesses": ""}
+    unknown = {"range": (-np.inf, np.inf), "equation": "", "paper": "", "use": "", "strengths": "", "weaknesses": ""}
     return Elementwise(function, Info(**(unknown | info)))
 
 
