@@ -5,7 +5,31 @@ from types import MappingProxyType
 from numact._version import __version__
 from numact.base import Activation, activation
 from numact.binding import FormulaError
-from numact.elementwise import gelu, gelu_tanh, leaky_relu, relu, sigmoid, tanh
+from numact.elementwise import (
+    celu,
+    elu,
+    exponential,
+    gelu,
+    gelu_tanh,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    quick_gelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softshrink,
+    softsign,
+    sparse_plus,
+    sparse_sigmoid,
+    squared_relu,
+    swish,
+    tanh,
+)
 from numact.rowwise import softmax
 from numact.warmup import warmup
 
@@ -14,16 +38,39 @@ __all__ = [
     "FormulaError",
     "__version__",
     "activation",
+    "celu",
+    "elu",
+    "exponential",
     "gelu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "leaky_relu",
+    "quick_gelu",
     "registry",
     "relu",
+    "relu6",
+    "selu",
     "sigmoid",
+    "silu",
     "softmax",
+    "softshrink",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "squared_relu",
+    "swish",
     "tanh",
     "warmup",
 ]
 
 # name -> activation: what the tests, the benchmarks and the documentation go through
-registry = MappingProxyType({f.__name__: f for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax)})
+_RECTIFIERS = relu, leaky_relu, relu6, squared_relu  # and threshold, once parameters without a default are taken
+_EXPONENTIALS = exponential, elu, celu, selu
+_SIGMOIDS = sigmoid, tanh, softsign
+_SELF_GATED = gelu, gelu_tanh, silu, quick_gelu
+_PIECEWISE = hardtanh, hardsigmoid, hardswish, hardshrink, softshrink, sparse_sigmoid, sparse_plus
+_ELEMENTWISE = _RECTIFIERS + _EXPONENTIALS + _SIGMOIDS + _SELF_GATED + _PIECEWISE
+registry = MappingProxyType({f.__name__: f for f in (*_ELEMENTWISE, softmax)})
 del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

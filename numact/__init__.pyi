@@ -34,6 +34,72 @@ class _Gelu(Activation):
         self, grad_output: Array, x: Array, approximate: str = "none", *, out: Array | None = None
     ) -> Array: ...
 
+class _Elu(Activation):
+    def __call__(self, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def backward(self, grad_output: Array, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
+
+class _Selu(Activation):
+    def __call__(
+        self,
+        x: Array,
+        alpha: float = 1.6732632423543772,
+        scale: float = 1.0507009873554805,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+    def grad(
+        self,
+        x: Array,
+        alpha: float = 1.6732632423543772,
+        scale: float = 1.0507009873554805,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        alpha: float = 1.6732632423543772,
+        scale: float = 1.0507009873554805,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Silu(Activation):
+    def __call__(self, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def backward(self, grad_output: Array, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
+
+class _Hardtanh(Activation):
+    def __call__(self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self, grad_output: Array, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None
+    ) -> Array: ...
+
+class _Hardsigmoid(Activation):
+    def __call__(
+        self, x: Array, alpha: float = 0.16666666666666666, beta: float = 0.5, *, out: Array | None = None
+    ) -> Array: ...
+    def grad(
+        self, x: Array, alpha: float = 0.16666666666666666, beta: float = 0.5, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        alpha: float = 0.16666666666666666,
+        beta: float = 0.5,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Shrink(Activation):
+    def __call__(self, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
+    def backward(self, grad_output: Array, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
+
 class _Softmax(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
     def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
@@ -57,9 +123,26 @@ def warmup(
 
 __version__: str
 registry: Mapping[str, Activation]
+celu: _Elu
+elu: _Elu
+exponential: _Plain
 gelu: _Gelu
+hardshrink: _Shrink
+hardsigmoid: _Hardsigmoid
+hardswish: _Plain
+hardtanh: _Hardtanh
 leaky_relu: _LeakyRelu
+quick_gelu: _Plain
 relu: _Plain
+relu6: _Plain
+selu: _Selu
 sigmoid: _Plain
+silu: _Silu
 softmax: _Softmax
+softshrink: _Shrink
+softsign: _Plain
+sparse_plus: _Plain
+sparse_sigmoid: _Plain
+squared_relu: _Plain
+swish: _Silu
 tanh: _Plain

@@ -45,7 +45,7 @@ class Reference:
         with np.errstate(all="ignore"):  # both branches of `where` are evaluated
             return expression(namespace or numpy_functions(x.dtype), x, *parameters)
 
-    def defaults(self, number):
+    def defaults(self, number=float):
         """Return the parameters' defaults, rounded as they are for arrays of a number type."""
         values = [item.default for item in self.parameters]
         return tuple(value if isinstance(value, int) else float(number(value)) for value in values)
@@ -66,10 +66,61 @@ REFERENCES = {
         lambda m, x, negative_slope=0.01: m.where(x > 0, x, negative_slope * x),
         lambda m, x, negative_slope=0.01: m.where(x > 0, 1, negative_slope),
     ),
+    "relu6": Reference(lambda m, x: m.minimum(m.maximum(x, 0), 6), lambda m, x: m.where((x > 0) & (x < 6), 1, 0)),
+    "squared_relu": Reference(lambda m, x: m.maximum(x, 0) ** 2, lambda m, x: 2 * m.maximum(x, 0)),
+    "exponential": Reference(lambda m, x: m.exp(x), lambda m, x: m.exp(x)),
+    "elu": Reference(
+        lambda m, x, alpha=1.0: m.where(x > 0, x, alpha * m.expm1(x)),
+        lambda m, x, alpha=1.0: m.where(x > 0, 1, alpha * m.exp(x)),
+    ),
+    "celu": Reference(
+        lambda m, x, alpha=1.0: m.where(x > 0, x, alpha * m.expm1(x / alpha)),
+        lambda m, x, alpha=1.0: m.where(x > 0, 1, m.exp(x / alpha)),
+    ),
+    "selu": Reference(
+        lambda m, x, alpha=1.6732632423543772, scale=1.0507009873554805: scale * m.where(x > 0, x, alpha * m.expm1(x)),
+        lambda m, x, alpha=1.6732632423543772, scale=1.0507009873554805: scale * m.where(x > 0, 1, alpha * m.exp(x)),
+    ),
     "sigmoid": Reference(lambda m, x: m.expit(x), lambda m, x: m.expit(x) * m.expit(-x)),
     "tanh": Reference(lambda m, x: m.tanh(x), lambda m, x: 1 / m.cosh(x) ** 2),
+    "softsign": Reference(lambda m, x: x / (1 + abs(x)), lambda m, x: 1 / (1 + abs(x)) ** 2),
     "gelu": Reference(lambda m, x: x * m.ndtr(x), lambda m, x: m.ndtr(x) + x * m.exp(-x * x / 2) / m.sqrt(2 * m.pi)),
     "gelu_tanh": Reference(lambda m, x: x * m.expit(_gelu_tanh_exponent(m, x)), _gelu_tanh_derivative),
+    "silu": Reference(
+        lambda m, x, beta=1.0: x * m.expit(beta * x),
+        lambda m, x, beta=1.0: m.expit(beta * x) * (1 + beta * x * m.expit(-beta * x)),
+    ),
+    "quick_gelu": Reference(
+        lambda m, x: x * m.expit(1702 * x / 1000),
+        lambda m, x: m.expit(1702 * x / 1000) * (1 + 1702 * x / 1000 * m.expit(-1702 * x / 1000)),
+    ),
+    "hardtanh": Reference(
+        lambda m, x, min_val=-1.0, max_val=1.0: m.minimum(m.maximum(x, min_val), max_val),
+        lambda m, x, min_val=-1.0, max_val=1.0: m.where((x > min_val) & (x < max_val), 1, 0),
+    ),
+    "hardsigmoid": Reference(
+        lambda m, x, alpha=1 / 6, beta=0.5: m.minimum(m.maximum(alpha * x + beta, 0), 1),
+        lambda m, x, alpha=1 / 6, beta=0.5: m.where((x > -beta / alpha) & (x < (1 - beta) / alpha), alpha, 0),
+    ),
+    "hardswish": Reference(
+        lambda m, x: x * m.minimum(m.maximum(x + 3, 0), 6) / 6,
+        lambda m, x: m.where(x <= -3, 0, m.where(x >= 3, 1, (2 * x + 3) / 6)),
+    ),
+    "hardshrink": Reference(
+        lambda m, x, lambd=0.5: m.where(abs(x) > lambd, x, 0),
+        lambda m, x, lambd=0.5: m.where(abs(x) > lambd, 1, 0),
+    ),
+    "softshrink": Reference(
+        lambda m, x, lambd=0.5: m.where(abs(x) > lambd, x - m.where(x > 0, lambd, -lambd), 0),
+        lambda m, x, lambd=0.5: m.where(abs(x) > lambd, 1, 0),
+    ),
+    "sparse_sigmoid": Reference(
+        lambda m, x: m.minimum(m.maximum((x + 1) / 2, 0), 1), lambda m, x: m.where(abs(x) < 1, 0.5, 0)
+    ),
+    "sparse_plus": Reference(
+        lambda m, x: m.where(x >= 1, x, m.maximum(x + 1, 0) ** 2 / 4),
+        lambda m, x: m.minimum(m.maximum((x + 1) / 2, 0), 1),
+    ),
     "softmax": Reference(lambda m, x, axis=-1: m.softmax(x, axis=axis)),
 }
 

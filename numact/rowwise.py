@@ -19,7 +19,7 @@ def weight(x, maximum):
 @rowwise(
     weight=weight,
     range=(0.0, 1.0),
-    equation="",
+    equation=r"\frac{e^{x_i}}{\sum_j e^{x_j}}",
     paper="Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs, 1990",
     use="multi-class outputs; attention weights",
     strengths="a probability distribution, differentiable, that grows with each entry's lead",

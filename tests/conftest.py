@@ -12,6 +12,9 @@ from numact.references import REFERENCES
 
 ELEMENTWISE = [name for name, function in na.registry.items() if isinstance(function, Elementwise)]
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
+# A formula with a parameter and one of the longest: float32 shows all formulas, and these the kernels around them in
+# the other dtypes.
+SAMPLE = ["leaky_relu", "gelu"]
 
 
 def dtype_of(name):

@@ -3,9 +3,11 @@
 `test_cuda_simulator.py` runs this file in a process of its own, as the simulator is chosen when Numba is imported.
 """
 
+import itertools
+
 import numpy as np
 import pytest
-from conftest import ELEMENTWISE
+from conftest import ELEMENTWISE, SAMPLE
 from numba import cuda
 
 import numact as na
@@ -26,10 +28,13 @@ def equal(device, expected):
     np.testing.assert_array_equal(computed, expected)
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("size", [0, 1, 257, 600])
-def test_elementwise(elementwise, kind, size):
-    x, grad = host(size, kind=kind), host(size, kind=kind)
+CASES = [(name, "float32", 257) for name in ELEMENTWISE]
+CASES += itertools.product(SAMPLE, ["float32", "float64", "float16"], [0, 1, 600])
+
+
+@pytest.mark.parametrize(("name", "kind", "size"), CASES)
+def test_elementwise(name, kind, size):
+    elementwise, x, grad = na.registry[name], host(size, kind=kind), host(size, kind=kind)
     equal(elementwise(cuda.to_device(x)), elementwise(x))
     equal(elementwise.grad(cuda.to_device(x)), elementwise.grad(x))
     equal(elementwise.backward(cuda.to_device(grad), cuda.to_device(x)), elementwise.backward(grad, x))
@@ -90,8 +95,9 @@ def test_softmax_special_values():
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "float16"])
-def test_out(activation, kind):
-    x, out = host(5, 8), cuda.to_device(np.zeros((5, 8), kind))
+@pytest.mark.parametrize("name", [*SAMPLE, "softmax"])
+def test_out(name, kind):
+    activation, x, out = na.registry[name], host(5, 8), cuda.to_device(np.zeros((5, 8), kind))
     assert activation(cuda.to_device(x), out=out) is out
     np.testing.assert_allclose(out.copy_to_host(), activation(x).astype(kind), rtol=2 * np.finfo(kind).eps + 1e-6)
 

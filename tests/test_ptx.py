@@ -14,11 +14,13 @@ from numact.binding import JIT_OPTIONS, bind
 cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'numact[cuda13]'")
 core = pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'numact[cuda13]'")
 
-CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]
-CASES = [("float32", capability) for capability in CAPABILITIES]
-CASES += [(dtype, (9, 0)) for dtype in DTYPES if dtype != "float32"]
 KERNELS = [(name, which) for name in ELEMENTWISE for which in ("value", "derivative", "backward")]
 KERNELS += [("softmax", "value"), ("softmax", "backward")]
+# The other GPUs and dtypes compile the gradient, which holds the derivative and takes the most registers.
+CASES = [(*kernel, "float32", (9, 0)) for kernel in KERNELS]
+OTHERS = [("float32", capability) for capability in ((7, 5), (8, 0), (10, 0))]
+OTHERS += [(dtype, (9, 0)) for dtype in DTYPES if dtype != "float32"]
+CASES += [(name, which, *other) for name, which in KERNELS if which == "backward" for other in OTHERS]
 REGISTERS = {True: 80, False: 64}  # float64 or not; with 64 and 256 threads a block, a multiprocessor holds four blocks
 
 
@@ -66,8 +68,7 @@ def link(ptx, capability):
     return (linker.get_info_log() or "") + (linker.get_error_log() or "")
 
 
-@pytest.mark.parametrize(("dtype", "capability"), CASES)
-@pytest.mark.parametrize(("name", "which"), KERNELS)
+@pytest.mark.parametrize(("name", "which", "dtype", "capability"), CASES)
 def test_kernel(monkeypatch, name, which, dtype, capability):
     ptx = compile_ptx(monkeypatch, name, which, dtype, capability)
     if dtype != "float64":
@@ -79,9 +80,9 @@ def test_kernel(monkeypatch, name, which, dtype, capability):
     assert int(re.search(r"Used (\d+) registers", report)[1]) <= REGISTERS[dtype == "float64"]
 
 
-@pytest.mark.parametrize(("name", "which"), [case for case in KERNELS if case[0] != "softmax"])
-def test_strided_kernel_compiles(monkeypatch, name, which):
-    ptx = compile_ptx(monkeypatch, name, which, "float32", (9, 0), 3, "A")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_strided_kernel_compiles(monkeypatch, name):
+    ptx = compile_ptx(monkeypatch, name, "backward", "float32", (9, 0), 3, "A")
     assert ".f64" not in ptx
     assert "0 bytes spill stores, 0 bytes spill loads" in link(ptx, (9, 0))
 

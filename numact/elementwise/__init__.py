@@ -1,7 +1,42 @@
 """The elementwise activations and their derivatives, as formulas of one scalar, by family."""
 
-from numact.elementwise.rectifiers import leaky_relu, relu
-from numact.elementwise.self_gated import gelu, gelu_tanh
-from numact.elementwise.sigmoids import sigmoid, tanh
+from numact.elementwise.exponentials import celu, elu, exponential, selu
+from numact.elementwise.piecewise import (
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    softshrink,
+    sparse_plus,
+    sparse_sigmoid,
+)
+from numact.elementwise.rectifiers import leaky_relu, relu, relu6, squared_relu, threshold
+from numact.elementwise.self_gated import gelu, gelu_tanh, quick_gelu, silu, swish
+from numact.elementwise.sigmoids import sigmoid, softsign, tanh
 
-__all__ = ["gelu", "gelu_tanh", "leaky_relu", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "celu",
+    "elu",
+    "exponential",
+    "gelu",
+    "gelu_tanh",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "quick_gelu",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softshrink",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "squared_relu",
+    "swish",
+    "tanh",
+    "threshold",
+]

@@ -6,7 +6,7 @@ from numact.base import activation
 @activation(
     range=(0.0, float("inf")),
     kinks=(0.0,),
-    equation="",
+    equation=r"\max(x, 0)",
     paper="Nair and Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, ICML 2010",
     use="hidden layers of convolutional networks",
     strengths="one instruction; the gradient of an active unit does not vanish",
@@ -31,10 +31,15 @@ def relu_grad(x):
     return x if x != x else (1.0 if x > 0.0 else 0.0)
 
 
+def relu_slope(output):
+    """The derivative of relu from its output, positive where the input is."""
+    return relu_grad(output)
+
+
 @activation(
     range=(float("-inf"), float("inf")),
     kinks=(0.0,),
-    equation="",
+    equation=r"\max(x, 0) + a \min(x, 0)",
     paper="Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models, ICML 2013",
     use="hidden layers where relu units die; discriminators",
     strengths="as cheap as relu, and a unit with negative input still learns",
@@ -58,3 +63,102 @@ def leaky_relu(x, negative_slope=0.01):
 def leaky_relu_grad(x, negative_slope=0.01):
     """1 where x is positive, else negative_slope."""
     return x if x != x else (1.0 if x > 0.0 else negative_slope)
+
+
+def leaky_relu_slope(output, negative_slope=0.01):
+    """The derivative of leaky_relu from its output, which has the sign of the input unless negative_slope < 0."""
+    return leaky_relu_grad(output, negative_slope)
+
+
+@activation(
+    range=(0.0, 6.0),
+    kinks=(0.0, 6.0),
+    equation=r"\min(\max(x, 0), 6)",
+    paper="Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010",
+    use="convolutional networks that run in low precision",
+    strengths="as cheap as relu, and bounded, so that its outputs fit few bits",
+    weaknesses="no gradient below 0 and none above 6",
+)
+def relu6(x):
+    """Rectified linear unit that stops at 6.
+
+    relu6(x) = min(max(x, 0), 6), in [0, 6]. The derivative at the kinks x = 0 and x = 6 is 0.
+
+    Examples
+    --------
+    >>> relu6([-1.0, 2.0, 8.0])
+    array([0., 2., 6.])
+    """
+    return 0.0 if x < 0.0 else (6.0 if x > 6.0 else x)
+
+
+@relu6.derivative
+def relu6_grad(x):
+    """1 between 0 and 6, else 0."""
+    return x if x != x else (1.0 if x > 0.0 and x < 6.0 else 0.0)
+
+
+def relu6_slope(output):
+    """The derivative of relu6 from its output, which is the input where that is between 0 and 6."""
+    return relu6_grad(output)
+
+
+@activation(
+    range=(0.0, float("inf")),
+    equation=r"\max(x, 0)^2",
+    paper="So et al., Primer: Searching for Efficient Transformers for Language Modeling, NeurIPS 2021",
+    use="hidden layers of transformers",
+    strengths="as cheap as relu, with a continuous derivative",
+    weaknesses="grows fast: large inputs overflow in half precision",
+)
+def squared_relu(x):
+    """Squared rectified linear unit: x^2 where x is positive, else 0.
+
+    squared_relu(x) = max(x, 0)^2, in [0, inf). It has no kink.
+
+    Examples
+    --------
+    >>> squared_relu([-1.0, 3.0])
+    array([0., 9.])
+    """
+    positive = 0.0 if x < 0.0 else x
+    return positive * positive
+
+
+@squared_relu.derivative
+def squared_relu_grad(x):
+    """2 x where x is positive, else 0."""
+    return 0.0 if x < 0.0 else 2.0 * x
+
+
+@activation(
+    range=(float("-inf"), float("inf")),
+    equation=r"x \text{ if } x > \theta \text{ else } v",
+    paper="PyTorch, torch.nn.Threshold",
+    use="replacing small inputs by a constant",
+    strengths="relu with a threshold and a floor of one's own",
+    weaknesses="jumps at the threshold unless the value equals it; two numbers to choose",
+)
+def threshold(x, /, threshold, value):
+    """Threshold: x where x is above the threshold, else the value.
+
+    threshold(x) = x if x > threshold else value. The derivative at x = threshold, where the function jumps unless
+    value equals it, is 0.
+
+    Examples
+    --------
+    >>> threshold([-1.0, 0.5, 2.0], 0.5, 0.0)
+    array([0., 0., 2.])
+    """
+    return value if x <= threshold else x
+
+
+@threshold.derivative
+def threshold_grad(x, /, threshold, value):
+    """1 where x is above the threshold, else 0."""
+    return x if x != x else (1.0 if x > threshold else 0.0)
+
+
+def threshold_slope(output, /, threshold, value):
+    """The derivative of threshold from its output, if value is no more than the threshold."""
+    return threshold_grad(output, threshold, value)

@@ -6,13 +6,14 @@ from numact.elementary import (
     FAR_SCALE,
     LIFT,
     LOWER,
+    LOWEST,
     TAIL_KNOT,
     TAIL_LIMIT,
     exp_parts,
     normal_tail_polynomial,
     one_plus_exp,
 )
-from numact.primitives import ByType, fma
+from numact.primitives import ByType, copysign, fma
 
 DENSITY = 0.3989422804014327  # of the normal distribution at 0, 1 / sqrt(2 pi)
 # sqrt(8 / pi), in a part of 13 bits and the rest, and 0.044715 sqrt(8 / pi), with the rest that its type leaves.
@@ -26,7 +27,7 @@ TANH_LIMIT = ByType(float32=10.9, float64=21.8)
 
 @activation(
     range=(-0.17004076, float("inf")),
-    equation="",
+    equation=r"x \, \Phi(x)",
     paper="Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415",
     use="hidden layers of transformers",
     strengths="smooth, and passes a little of negative inputs, so units seldom die",
@@ -114,3 +115,111 @@ def gelu_tanh_grad(x):
     product = fma(-LOWER * y, y, y)
     tail = fma(-product, slope, fma(-product, slope_low, y))
     return fma(-tail, LOWER, 1.0) if x >= 0.0 else tail * LOWER
+
+
+LARGEST = ByType(float32=3.4028234663852886e38, float64=1.7976931348623157e308)
+
+
+@Formula
+def finite(x):
+    """Return x, or the largest number of its sign where it is infinite, so that a factor of 0 makes it 0."""
+    return LARGEST if x > LARGEST else (-LARGEST if x < -LARGEST else x)
+
+
+@Formula
+def tail_exponent(z, low):
+    """Return |z + low| in two parts, held where sigmoid(-|z|) is 0, and whether it was held."""
+    far = abs(z) > -LOWEST
+    return -LOWEST if far else abs(z), 0.0 if far else (low if z > 0.0 else -low), far
+
+
+@Formula
+def gated(x, z, low):
+    """Return x * sigmoid(z + low), for z of the sign of x or of -x."""
+    # As for gelu: the tail x * sigmoid(-|z|) has its digits. Large x are made small before the division, which would
+    # overflow, and small tails after it, so that subnormal ones round once.
+    high, low, far = tail_exponent(z, low)
+    large = abs(x) > 1.0
+    tail = (copysign(0.0, x) if far else x) * (LOWER if large else 1.0) / one_plus_exp(high, low)
+    back = 1.0 if large else LOWER
+    return fma(tail, back if z <= 0.0 else -back, -0.0 if z <= 0.0 else x)
+
+
+@Formula
+def gated_grad(z, low):
+    """Return sigmoid(v) * (1 + v * sigmoid(-v)) for v = z + low, the derivative of v * sigmoid(v)."""
+    high, low, _ = tail_exponent(z, low)
+    y = 1.0 / one_plus_exp(high, low)  # 2^LIFT times sigmoid(-|v|)
+    # As for gelu_tanh: y - |v| y (1 - y) cancels around its root; for positive v it is 1 minus that.
+    product = fma(-LOWER * y, y, y)
+    tail = fma(-product, high, fma(-product, low, y))
+    return fma(-tail, LOWER, 1.0) if z > 0.0 else tail * LOWER
+
+
+@activation(
+    range=(-0.2784645427610738, float("inf")),
+    equation=r"\frac{x}{1 + e^{-\beta x}}",
+    paper="Elfwing, Uchibe and Doya, Sigmoid-Weighted Linear Units for Neural Network Function Approximation in "
+    "Reinforcement Learning, Neural Networks 2018; Ramachandran, Zoph and Le, Searching for Activation Functions, "
+    "arXiv:1710.05941 (with beta)",
+    use="hidden layers of convolutional networks and, gated, of language models",
+    strengths="smooth, and passes a little of negative inputs, so units seldom die",
+    weaknesses="an exponential and a division; not monotone",
+)
+def silu(x, beta=1.0):
+    """Sigmoid linear unit, also called swish: x times the sigmoid of beta * x.
+
+    silu(x) = x / (1 + e^(-beta x)), in [-0.27846 / beta, inf) for beta > 0. silu(-inf) is -0.0. It has no kink;
+    beta = 0 gives x / 2.
+
+    Examples
+    --------
+    >>> silu([-1.0, 1.0])
+    array([-0.26894142,  0.73105858])
+    """
+    z = beta * finite(x)
+    return gated(x, z, fma(beta, finite(x), -z))
+
+
+@silu.derivative
+def silu_grad(x, beta=1.0):
+    """With y = sigmoid(beta * x): y + beta * x * y * (1 - y)."""
+    z = beta * finite(x)
+    return gated_grad(z, fma(beta, finite(x), -z))
+
+
+swish = silu
+
+# 1.702 in two parts: exp magnifies the rounding error of the product
+QUICK_HIGH = ByType(float32=1.7020000219345093, float64=1.702)
+QUICK_LOW = ByType(float32=-2.193450927734375e-08, float64=4.263256414560601e-17)
+
+
+@activation(
+    range=(-0.1636101896363536, float("inf")),
+    equation=r"\frac{x}{1 + e^{-1.702 x}}",
+    paper="Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415; named as in CLIP (Radford et al., "
+    "ICML 2021)",
+    use="transformers that were trained with it, such as CLIP",
+    strengths="close to gelu, to 0.021, for the price of silu",
+    weaknesses="gelu itself is no dearer here",
+)
+def quick_gelu(x):
+    """Sigmoid approximation of gelu: x times the sigmoid of 1.702 * x.
+
+    quick_gelu(x) = x / (1 + e^(-1.702 x)), in [-0.16361, inf). quick_gelu(-inf) is -0.0. It has no kink.
+
+    Examples
+    --------
+    >>> quick_gelu([-1.0, 1.0])
+    array([-0.15420423,  0.84579577])
+    """
+    z = QUICK_HIGH * finite(x)
+    return gated(x, z, fma(QUICK_LOW, finite(x), fma(QUICK_HIGH, finite(x), -z)))
+
+
+@quick_gelu.derivative
+def quick_gelu_grad(x):
+    """With y = sigmoid(1.702 * x): y + 1.702 * x * y * (1 - y)."""
+    z = QUICK_HIGH * finite(x)
+    return gated_grad(z, fma(QUICK_LOW, finite(x), fma(QUICK_HIGH, finite(x), -z)))

@@ -7,7 +7,7 @@ from numact.primitives import copysign, fma
 
 @activation(
     range=(0.0, 1.0),
-    equation="",
+    equation=r"\frac{1}{1 + e^{-x}}",
     paper="Verhulst, Notice sur la loi que la population suit dans son accroissement, 1838",
     use="binary outputs; gates of recurrent networks",
     strengths="a probability: smooth, monotone, bounded",
@@ -39,7 +39,7 @@ def sigmoid_grad(x):
 
 @activation(
     range=(-1.0, 1.0),
-    equation="",
+    equation=r"\frac{e^x - e^{-x}}{e^x + e^{-x}}",
     paper="LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998",
     use="recurrent networks; outputs between -1 and 1",
     strengths="bounded, odd, and steep at 0",
@@ -68,3 +68,36 @@ def tanh_grad(x):
     t = 2.0 * abs(x)
     y = 4.0 * LOWER / one_plus_exp(-LOWEST if t > -LOWEST else t, 0.0)
     return fma(-0.25 * y, y, y)
+
+
+FAR = 2.0**60  # from here on x / (1 + x) rounds to 1; below inf, which would give inf / inf
+
+
+@activation(
+    range=(-1.0, 1.0),
+    equation=r"\frac{x}{1 + |x|}",
+    paper="Turian, Bergstra and Bengio, Quadratic Features and Deep Architectures for Chunking, NAACL 2009",
+    use="where tanh saturates too early",
+    strengths="no exponential; its gradient fades like 1 / x^2, not like e^-2x",
+    weaknesses="approaches its bounds slowly",
+)
+def softsign(x):
+    """Softsign, x / (1 + |x|).
+
+    softsign(x) = x / (1 + |x|), in [-1, 1]. softsign(-inf) = -1, softsign(inf) = 1. An odd function with the derivative
+    1 at 0.
+
+    Examples
+    --------
+    >>> softsign([-1.0, 3.0])
+    array([-0.5 ,  0.75])
+    """
+    t = FAR if abs(x) > FAR else abs(x)
+    return copysign(t / (1.0 + t), x)
+
+
+@softsign.derivative
+def softsign_grad(x):
+    """1 / (1 + |x|)^2, divided twice, since the square overflows where its inverse does not vanish."""
+    d = 1.0 + abs(x)
+    return 1.0 / d / d
