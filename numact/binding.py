@@ -94,14 +94,16 @@ class Formula:
 
         names = list(self.__signature__.parameters)
         signature = str(self.__signature__.replace(return_annotation=inspect.Signature.empty))[1:-1]
+        # A default of infinity is written `inf` in a signature.
+        common = {"__name__": __name__, "inf": np.inf}
         bodies = {}
         for number in (np.float32, np.float64):
-            scope = {"core": self.compiled(number), "number": number, "__name__": __name__}
+            scope = {**common, "core": self.compiled(number), "number": number}
             arguments = ", ".join(f"number({name})" for name in names)
             bodies[number] = eval(f"lambda {signature}: core({arguments})", scope)
         # The compiler reads the parameters from the code itself, so that defaults and keywords work.
         single = numba_types.float32
-        scope = {"__name__": __name__, "choose": lambda x: bodies[np.float32 if x == single else np.float64]}
+        scope = {**common, "choose": lambda x: bodies[np.float32 if x == single else np.float64]}
         scope["stub"] = stub = eval(f"lambda {signature}: None", scope)
         overload(stub, jit_options=JIT_OPTIONS)(eval(f"lambda {signature}: choose({names[0]})", scope))
         function = eval(f"lambda {signature}: stub({', '.join(names)})", scope)

@@ -72,6 +72,16 @@ def test_formulas_can_be_called_from_python_and_compiled_code():
     assert na.sigmoid.formula(0.0) == 0.5
 
 
+@pytest.mark.parametrize("limit", [np.inf, -np.inf])
+def test_infinite_defaults(limit):
+    def at_most(x, limit=limit):
+        return limit if x > limit else x
+
+    scalar = Formula(at_most).scalar
+    assert scalar(np.float32(1.0)) == min(1.0, limit)
+    assert scalar(1.0, limit=0.5) == 0.5
+
+
 def unknown_name(x):
     return x + mystery  # noqa: F821
 

@@ -49,6 +49,19 @@ def test_log1p_fraction():
     assert ulp_error(computed, np.log1p(x.astype(np.float64))).max() <= 1.2
 
 
+def test_x_minus_tanh():
+    """Against tanh's continued fraction, since float64's own difference would cancel."""
+    scalar, x = elementary.x_minus_tanh.scalar, bit_patterns(63)
+    x = x[(x >= 0) & (x <= elementary.TANH_KNOT)]
+    wide = x.astype(np.float64)
+    fraction = np.ones_like(wide)
+    for odd in range(25, 3, -2):
+        fraction = odd + wide**2 / fraction
+    # tanh(x) = x / (1 + x^2 / (3 + x^2 / (5 + ...))), so that x - tanh(x) = x^3 / (3 + x^2 / (5 + ...) + x^2).
+    exact = wide**3 / (3 + wide**2 / fraction + wide**2)
+    assert ulp_error(vectorize([float32(float32)])(lambda value: scalar(value))(x), exact).max() <= 1.7
+
+
 def spread(low, high, smallest):
     """Return numbers at random from low to high, and from 10^smallest to high by their exponent."""
     random = np.random.default_rng(1)
@@ -64,6 +77,7 @@ def spread(low, high, smallest):
         ("log1p", mpmath.log1p, [*spread(-1, 4, -323), *spread(0, 1e308, 1)], 1.0),
         ("log1p", mpmath.log1p, [-x for x in spread(0, 1, -323)], 1.0),
         ("log1p_fraction", mpmath.log1p, spread(0, 1, -323), 1.2),
+        ("x_minus_tanh", lambda x: x - mpmath.tanh(x), spread(0, elementary.TANH_KNOT, -15), 1.7),
         ("sqrt", mpmath.sqrt, spread(0, 1e308, -323), 0.5),
     ],
 )
@@ -147,7 +161,7 @@ def test_coefficients_come_from_their_script():
             numbers.append(float(line.rstrip(" ,")))
     for kind in ("float32", "float64"):
         near, far = elementary.NORMAL_TAIL.values[kind]
-        for name in ("EXP_TAIL", "LOG_TAIL", "LOG1P_TAIL"):
+        for name in ("EXP_TAIL", "LOG_TAIL", "LOG1P_TAIL", "TANHSHRINK_TAIL"):
             assert printed.pop(f"{name}, {kind}") == list(getattr(elementary, name).values[kind])
         assert printed.pop(f"NORMAL_TAIL near, {kind}") == list(near)
         assert printed.pop(f"NORMAL_TAIL far, {kind}") == list(far)

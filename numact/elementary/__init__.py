@@ -23,6 +23,7 @@ from numact.elementary.exponential import (
     expm1,
     one_plus_exp,
 )
+from numact.elementary.hyperbolic import TANH_KNOT, TANHSHRINK_TAIL, x_minus_tanh
 from numact.elementary.logarithm import (
     LOG1P_TAIL,
     LOG_TAIL,
@@ -64,6 +65,8 @@ __all__ = [
     "TAIL_KNOT",
     "TAIL_LIMIT",
     "TAIL_SHIFT",
+    "TANHSHRINK_TAIL",
+    "TANH_KNOT",
     "exp",
     "exp_parts",
     "exp_sum",
@@ -75,4 +78,5 @@ __all__ = [
     "normal_tail_polynomial",
     "one_plus_exp",
     "sqrt",
+    "x_minus_tanh",
 ]
