@@ -16,21 +16,30 @@ from numact.elementwise import (
     hardswish,
     hardtanh,
     leaky_relu,
+    log_sigmoid,
+    mish,
+    prelu,
     quick_gelu,
     relu,
     relu6,
     selu,
     sigmoid,
     silu,
+    softplus,
     softshrink,
     softsign,
     sparse_plus,
     sparse_sigmoid,
     squared_relu,
+    squareplus,
     swish,
     tanh,
+    tanhshrink,
+    threshold,
 )
+from numact.gated import geglu, glu, reglu, swiglu
 from numact.rowwise import softmax
+from numact.tables import table
 from numact.warmup import warmup
 
 __all__ = [
@@ -41,36 +50,50 @@ __all__ = [
     "celu",
     "elu",
     "exponential",
+    "geglu",
     "gelu",
+    "glu",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "leaky_relu",
+    "log_sigmoid",
+    "mish",
+    "prelu",
     "quick_gelu",
     "registry",
+    "reglu",
     "relu",
     "relu6",
     "selu",
     "sigmoid",
     "silu",
     "softmax",
+    "softplus",
     "softshrink",
     "softsign",
     "sparse_plus",
     "sparse_sigmoid",
     "squared_relu",
+    "squareplus",
+    "swiglu",
     "swish",
+    "table",
     "tanh",
+    "tanhshrink",
+    "threshold",
     "warmup",
 ]
 
 # name -> activation: what the tests, the benchmarks and the documentation go through
-_RECTIFIERS = relu, leaky_relu, relu6, squared_relu  # and threshold, once parameters without a default are taken
+_RECTIFIERS = relu, leaky_relu, relu6, squared_relu, threshold, prelu
 _EXPONENTIALS = exponential, elu, celu, selu
-_SIGMOIDS = sigmoid, tanh, softsign
-_SELF_GATED = gelu, gelu_tanh, silu, quick_gelu
+_SIGMOIDS = sigmoid, log_sigmoid, tanh, tanhshrink, softsign
+_SELF_GATED = gelu, gelu_tanh, silu, quick_gelu, mish
+_SMOOTH = softplus, squareplus
 _PIECEWISE = hardtanh, hardsigmoid, hardswish, hardshrink, softshrink, sparse_sigmoid, sparse_plus
-_ELEMENTWISE = _RECTIFIERS + _EXPONENTIALS + _SIGMOIDS + _SELF_GATED + _PIECEWISE
+_GATED = glu, swiglu, geglu, reglu
+_ELEMENTWISE = _RECTIFIERS + _EXPONENTIALS + _SIGMOIDS + _SELF_GATED + _SMOOTH + _PIECEWISE + _GATED
 registry = MappingProxyType({f.__name__: f for f in (*_ELEMENTWISE, softmax)})
 del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

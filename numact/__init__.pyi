@@ -1,9 +1,21 @@
+"""What editors and type checkers see; written by tools/stub.py."""
+
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Array = Any
+__version__: str
+registry: Mapping[str, Activation]
 
 class FormulaError(TypeError): ...
+
+def activation(function: Callable[..., Any] | None = None, **info: Any) -> Any: ...
+def table(format: str = "text") -> str: ...
+def warmup(
+    functions: str | Activation | Iterable[str | Activation] | None = None,
+    dtypes: Any = None,
+    targets: str | Iterable[str] | None = None,
+) -> None: ...
 
 class Activation:
     __name__: str
@@ -14,73 +26,87 @@ class Activation:
     @property
     def ufunc(self) -> Callable[..., Array]: ...
 
-class _Plain(Activation):
-    def __call__(self, x: Array, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, *, out: Array | None = None) -> Array: ...
-
-class _LeakyRelu(Activation):
-    def __call__(self, x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array: ...
-    def backward(
-        self, grad_output: Array, x: Array, negative_slope: float = 0.01, *, out: Array | None = None
+class _Celu(Activation):
+    def __call__(
+        self, x: Array, alpha: float = 1.0, *, bias: Array | None = None, out: Array | None = None
     ) -> Array: ...
+    def grad(self, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self, grad_output: Array, x: Array, alpha: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
+
+class _Exponential(Activation):
+    def __call__(self, x: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        *,
+        output: Array | None = None,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Geglu(Activation):
+    def __call__(self, gate: Array, up: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
+    def grad(self, gate: Array, up: Array, *, out: tuple[Array | None, ...] | None = None) -> tuple[Array, ...]: ...
+    def backward(
+        self,
+        grad_output: Array,
+        gate: Array,
+        up: Array,
+        *,
+        bias: Array | None = None,
+        out: tuple[Array | None, ...] | None = None,
+    ) -> tuple[Array, ...]: ...
 
 class _Gelu(Activation):
     variants: Mapping[str, Activation]
-    def __call__(self, x: Array, approximate: str = "none", *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, approximate: str = "none", *, out: Array | None = None) -> Array: ...
-    def backward(
-        self, grad_output: Array, x: Array, approximate: str = "none", *, out: Array | None = None
-    ) -> Array: ...
-
-class _Elu(Activation):
-    def __call__(self, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
-
-class _Selu(Activation):
     def __call__(
-        self,
-        x: Array,
-        alpha: float = 1.6732632423543772,
-        scale: float = 1.0507009873554805,
-        *,
-        out: Array | None = None,
+        self, x: Array, approximate: str = "none", *, bias: Array | None = None, out: Array | None = None
     ) -> Array: ...
-    def grad(
-        self,
-        x: Array,
-        alpha: float = 1.6732632423543772,
-        scale: float = 1.0507009873554805,
-        *,
-        out: Array | None = None,
-    ) -> Array: ...
+    def grad(self, x: Array, approximate: str = "none", *, out: Array | None = None) -> Array: ...
     def backward(
         self,
         grad_output: Array,
         x: Array,
-        alpha: float = 1.6732632423543772,
-        scale: float = 1.0507009873554805,
+        approximate: str = "none",
         *,
+        bias: Array | None = None,
         out: Array | None = None,
     ) -> Array: ...
 
-class _Silu(Activation):
-    def __call__(self, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
+class _Glu(Activation):
+    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
 
-class _Hardtanh(Activation):
-    def __call__(self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None) -> Array: ...
+class _Hardshrink(Activation):
+    def __call__(
+        self, x: Array, lambd: float = 0.5, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
+    def grad(self, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
     def backward(
-        self, grad_output: Array, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        lambd: float = 0.5,
+        *,
+        output: Array | None = None,
+        bias: Array | None = None,
+        out: Array | None = None,
     ) -> Array: ...
 
 class _Hardsigmoid(Activation):
     def __call__(
-        self, x: Array, alpha: float = 0.16666666666666666, beta: float = 0.5, *, out: Array | None = None
+        self,
+        x: Array,
+        alpha: float = 0.16666666666666666,
+        beta: float = 0.5,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
     ) -> Array: ...
     def grad(
         self, x: Array, alpha: float = 0.16666666666666666, beta: float = 0.5, *, out: Array | None = None
@@ -92,57 +118,191 @@ class _Hardsigmoid(Activation):
         alpha: float = 0.16666666666666666,
         beta: float = 0.5,
         *,
+        bias: Array | None = None,
         out: Array | None = None,
     ) -> Array: ...
 
-class _Shrink(Activation):
-    def __call__(self, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
+class _Hardswish(Activation):
+    def __call__(self, x: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self, grad_output: Array, x: Array, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
+
+class _Hardtanh(Activation):
+    def __call__(
+        self,
+        x: Array,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+    def grad(self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        *,
+        output: Array | None = None,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _LeakyRelu(Activation):
+    def __call__(
+        self, x: Array, negative_slope: float = 0.01, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
+    def grad(self, x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        negative_slope: float = 0.01,
+        *,
+        output: Array | None = None,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Prelu(Activation):
+    def __call__(self, x: Array, weight: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, weight: Array, *, out: tuple[Array | None, ...] | None = None) -> tuple[Array, ...]: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        weight: Array,
+        *,
+        bias: Array | None = None,
+        out: tuple[Array | None, ...] | None = None,
+    ) -> tuple[Array, ...]: ...
+
+class _Selu(Activation):
+    def __call__(
+        self,
+        x: Array,
+        alpha: float = 1.6732632423543772,
+        scale: float = 1.0507009873554805,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+    def grad(
+        self,
+        x: Array,
+        alpha: float = 1.6732632423543772,
+        scale: float = 1.0507009873554805,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        alpha: float = 1.6732632423543772,
+        scale: float = 1.0507009873554805,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Silu(Activation):
+    def __call__(
+        self, x: Array, beta: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
+    def grad(self, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self, grad_output: Array, x: Array, beta: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
 
 class _Softmax(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
     def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
 
-class _User(Activation):
-    variants: Mapping[str, Activation]
-    def __call__(self, x: Array, /, *arguments: Any, out: Array | None = None, **keywords: Any) -> Array: ...
-    def grad(self, x: Array, /, *arguments: Any, out: Array | None = None, **keywords: Any) -> Array: ...
-    def backward(
-        self, grad_output: Array, x: Array, /, *arguments: Any, out: Array | None = None, **keywords: Any
+class _Softplus(Activation):
+    def __call__(
+        self,
+        x: Array,
+        beta: float = 1.0,
+        threshold: float = float("inf"),
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
     ) -> Array: ...
-    def derivative(self, function: Callable[..., Any]) -> Callable[..., Any]: ...
-    def variant(self, **choice: str) -> Callable[[Callable[..., Any]], _User]: ...
+    def grad(
+        self, x: Array, beta: float = 1.0, threshold: float = float("inf"), *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        beta: float = 1.0,
+        threshold: float = float("inf"),
+        *,
+        output: Array | None = None,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
 
-def activation(function: Callable[..., Any] | None = None, **info: Any) -> Any: ...
-def warmup(
-    functions: str | Activation | Iterable[str | Activation] | None = None,
-    dtypes: Any = None,
-    targets: str | Iterable[str] | None = None,
-) -> None: ...
+class _Squareplus(Activation):
+    def __call__(self, x: Array, b: float = 4.0, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, b: float = 4.0, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self, grad_output: Array, x: Array, b: float = 4.0, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
 
-__version__: str
-registry: Mapping[str, Activation]
-celu: _Elu
-elu: _Elu
-exponential: _Plain
+class _Threshold(Activation):
+    def __call__(
+        self, x: Array, threshold: float, value: float, *, bias: Array | None = None, out: Array | None = None
+    ) -> Array: ...
+    def grad(self, x: Array, threshold: float, value: float, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        threshold: float | None = None,
+        value: float | None = None,
+        *,
+        output: Array | None = None,
+        bias: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+celu: _Celu
+elu: _Celu
+exponential: _Exponential
+geglu: _Geglu
 gelu: _Gelu
-hardshrink: _Shrink
+glu: _Glu
+hardshrink: _Hardshrink
 hardsigmoid: _Hardsigmoid
-hardswish: _Plain
+hardswish: _Hardswish
 hardtanh: _Hardtanh
 leaky_relu: _LeakyRelu
-quick_gelu: _Plain
-relu: _Plain
-relu6: _Plain
+log_sigmoid: _Exponential
+mish: _Hardswish
+prelu: _Prelu
+quick_gelu: _Hardswish
+reglu: _Geglu
+relu: _Exponential
+relu6: _Exponential
 selu: _Selu
-sigmoid: _Plain
+sigmoid: _Hardswish
 silu: _Silu
 softmax: _Softmax
-softshrink: _Shrink
-softsign: _Plain
-sparse_plus: _Plain
-sparse_sigmoid: _Plain
-squared_relu: _Plain
+softplus: _Softplus
+softshrink: _Hardshrink
+softsign: _Hardswish
+sparse_plus: _Hardswish
+sparse_sigmoid: _Hardswish
+squared_relu: _Hardswish
+squareplus: _Squareplus
+swiglu: _Geglu
 swish: _Silu
-tanh: _Plain
+tanh: _Hardswish
+tanhshrink: _Hardswish
+threshold: _Threshold

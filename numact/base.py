@@ -32,6 +32,10 @@ ValueError
     If `out` has another shape or is read-only, a parameter or axis is out of range, or the arrays live on different
     devices. Nothing is written.
 
+Notes
+-----
+`.backward` {output}.
+
 References
 ----------
 {paper}
@@ -45,6 +49,7 @@ EXTRAS = {
     "out": """out : array, optional
     Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `{x}`.""",
 }
+LOST = "the output does not give the derivative in all its digits"
 RESERVED = {"bias", "out", "output", "grad_output"}
 
 
@@ -88,6 +93,7 @@ class Activation:
         self._set_signature(self._value.__signature__)
 
     def _set_signature(self, signature):
+        self._shown = signature
         x, *rest = signature.parameters.values()
         keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in self._keywords]
         self._defaults = {item.name: item.default for item in rest}
@@ -95,7 +101,9 @@ class Activation:
         document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
         document, heading, example = document.partition("\n\nExamples\n")
         parameters = "\n".join([self._describe(item) for item in rest] + [EXTRAS[name] for name in self._keywords])
-        notes = NOTES.replace("{parameters}", parameters).format(x=x.name, paper=self.info.paper)
+        output = "takes `output` in the place of `{x}`" if self._takes_output else "needs `{x}`: {lost}"
+        notes = NOTES.replace("{parameters}", parameters).replace("{output}", output)
+        notes = notes.format(x=x.name, paper=self.info.paper, lost=LOST)
         self.__doc__ = document + notes + heading[2:] + example
 
     def _describe(self, parameter):
@@ -114,6 +122,11 @@ class Activation:
 
     def __reduce__(self):
         return self.__qualname__
+
+    @property
+    def _takes_output(self):
+        """Whether `.backward` takes the output in the place of the input."""
+        return False
 
     def _sample(self, x):
         """Return arguments to try a call with: x for each array, 1 for each number that has no default."""
@@ -144,7 +157,7 @@ class Activation:
 class Elementwise(Activation):
     """An activation of each element by itself: the value, `.grad` and `.backward`."""
 
-    _keywords = ("bias", "out")
+    _keywords: tuple[str, ...] = ("bias", "out")
     _derivative: Formula | None = None
     _slope: Formula | None = None
     _choice: str | None = None
@@ -169,6 +182,7 @@ class Elementwise(Activation):
         """
         self._slope = self._checked(Formula(function), ("output",))
         self._slope_product = derived.product(self._slope, 1)
+        self._set_signature(self._shown)
         return self._slope
 
     def _checked(self, formula, inputs):
@@ -275,8 +289,12 @@ class Elementwise(Activation):
             raise TypeError(f"{self.__name__}.backward takes output= in the place of x and bias, not beside them")
         form, _, numbers = self._select(arguments, keywords)
         if form._slope is None:
-            raise TypeError(f"{self.__name__}.backward needs x: its output does not give the derivative in all digits")
+            raise TypeError(f"{self.__name__}.backward needs x: {LOST}")
         return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)
+
+    @property
+    def _takes_output(self):
+        return self._slope is not None
 
     def _sample(self, x):
         parameters = [self._defaults[name] for name in self._value.parameters]

@@ -4,6 +4,8 @@ Each emits LLVM instructions that both the CPU's compiler and NVVM accept and ve
 be called from plain Python, from `numba.njit` and from `numba.cuda.jit` code.
 """
 
+import functools
+
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -224,6 +226,10 @@ class Polynomial:
 
     def __init__(self, *, float32, float64):
         self.values = {"float32": float32, "float64": float64}
+
+    def __call__(self, x):
+        """Return the value at a Python number, computed in float64."""
+        return functools.reduce(lambda result, coefficient: fma(result, x, coefficient), self.values["float64"][::-1])
 
     def resolve(self, number):
         """Return the function that evaluates the coefficients of that type by Horner's rule."""

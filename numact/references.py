@@ -22,7 +22,15 @@ def numpy_functions(dtype):
         return np.where(condition, np.asarray(first, dtype), np.asarray(second, dtype))
 
     names = {**vars(np), "where": where, "expit": special.expit, "ndtr": special.ndtr, "softmax": special.softmax}
+    names |= {"softplus": lambda x: np.logaddexp(0, x), "x_minus_tanh": _x_minus_tanh}
     return SimpleNamespace(**names)
+
+
+def _x_minus_tanh(x):
+    """Return x - tanh(x), near 0 as (x cosh(x) - sinh(x)) / cosh(x), whose numerator is a series of positive terms."""
+    series = [2 * k / math.factorial(2 * k + 1) for k in range(1, 14)]
+    near = x**3 * np.polynomial.polynomial.polyval(x * x, series) / np.cosh(x)
+    return np.where(abs(x) < 1, near, x - np.tanh(x))
 
 
 class Reference:
@@ -60,6 +68,11 @@ def _gelu_tanh_derivative(m, x):
     return m.expit(v) * (1 + x * slope * m.expit(-v))
 
 
+def _squareplus(m, x, b=4.0):
+    root = m.sqrt(x * x + b)
+    return m.where(x > 0, (x + root) / 2, b / 2 / (root - x))
+
+
 REFERENCES = {
     "relu": Reference(lambda m, x: m.maximum(x, 0), lambda m, x: m.where(x > 0, 1, 0)),
     "leaky_relu": Reference(
@@ -68,6 +81,14 @@ REFERENCES = {
     ),
     "relu6": Reference(lambda m, x: m.minimum(m.maximum(x, 0), 6), lambda m, x: m.where((x > 0) & (x < 6), 1, 0)),
     "squared_relu": Reference(lambda m, x: m.maximum(x, 0) ** 2, lambda m, x: 2 * m.maximum(x, 0)),
+    "threshold": Reference(
+        lambda m, x, threshold, value: m.where(x > threshold, x, value),
+        lambda m, x, threshold, value: m.where(x > threshold, 1, 0),
+    ),
+    "prelu": Reference(
+        lambda m, x, weight: m.where(x > 0, x, weight * x),
+        lambda m, x, weight: (m.where(x > 0, 1, weight), m.where(x > 0, 0, x)),
+    ),
     "exponential": Reference(lambda m, x: m.exp(x), lambda m, x: m.exp(x)),
     "elu": Reference(
         lambda m, x, alpha=1.0: m.where(x > 0, x, alpha * m.expm1(x)),
@@ -82,7 +103,9 @@ REFERENCES = {
         lambda m, x, alpha=1.6732632423543772, scale=1.0507009873554805: scale * m.where(x > 0, 1, alpha * m.exp(x)),
     ),
     "sigmoid": Reference(lambda m, x: m.expit(x), lambda m, x: m.expit(x) * m.expit(-x)),
+    "log_sigmoid": Reference(lambda m, x: -m.softplus(-x), lambda m, x: m.expit(-x)),
     "tanh": Reference(lambda m, x: m.tanh(x), lambda m, x: 1 / m.cosh(x) ** 2),
+    "tanhshrink": Reference(lambda m, x: m.x_minus_tanh(x), lambda m, x: m.tanh(x) ** 2),
     "softsign": Reference(lambda m, x: x / (1 + abs(x)), lambda m, x: 1 / (1 + abs(x)) ** 2),
     "gelu": Reference(lambda m, x: x * m.ndtr(x), lambda m, x: m.ndtr(x) + x * m.exp(-x * x / 2) / m.sqrt(2 * m.pi)),
     "gelu_tanh": Reference(lambda m, x: x * m.expit(_gelu_tanh_exponent(m, x)), _gelu_tanh_derivative),
@@ -94,6 +117,15 @@ REFERENCES = {
         lambda m, x: x * m.expit(1702 * x / 1000),
         lambda m, x: m.expit(1702 * x / 1000) * (1 + 1702 * x / 1000 * m.expit(-1702 * x / 1000)),
     ),
+    "mish": Reference(
+        lambda m, x: x * m.tanh(m.softplus(x)),
+        lambda m, x: m.tanh(m.softplus(x)) + x * m.expit(x) / m.cosh(m.softplus(x)) ** 2,
+    ),
+    "softplus": Reference(
+        lambda m, x, beta=1.0, threshold=math.inf: m.where(beta * x > threshold, x, m.softplus(beta * x) / beta),
+        lambda m, x, beta=1.0, threshold=math.inf: m.where(beta * x > threshold, 1, m.expit(beta * x)),
+    ),
+    "squareplus": Reference(_squareplus, lambda m, x, b=4.0: _squareplus(m, x, b) / m.sqrt(x * x + b)),
     "hardtanh": Reference(
         lambda m, x, min_val=-1.0, max_val=1.0: m.minimum(m.maximum(x, min_val), max_val),
         lambda m, x, min_val=-1.0, max_val=1.0: m.where((x > min_val) & (x < max_val), 1, 0),
@@ -120,6 +152,25 @@ REFERENCES = {
     "sparse_plus": Reference(
         lambda m, x: m.where(x >= 1, x, m.maximum(x + 1, 0) ** 2 / 4),
         lambda m, x: m.minimum(m.maximum((x + 1) / 2, 0), 1),
+    ),
+    "glu": Reference(
+        lambda m, value, gate: value * m.expit(gate),
+        lambda m, value, gate: (m.expit(gate), value * m.expit(gate) * m.expit(-gate)),
+    ),
+    "swiglu": Reference(
+        lambda m, gate, up: gate * m.expit(gate) * up,
+        lambda m, gate, up: (up * m.expit(gate) * (1 + gate * m.expit(-gate)), gate * m.expit(gate)),
+    ),
+    "geglu": Reference(
+        lambda m, gate, up: gate * m.ndtr(gate) * up,
+        lambda m, gate, up: (
+            up * (m.ndtr(gate) + gate * m.exp(-gate * gate / 2) / m.sqrt(2 * m.pi)),
+            gate * m.ndtr(gate),
+        ),
+    ),
+    "reglu": Reference(
+        lambda m, gate, up: m.maximum(gate, 0) * up,
+        lambda m, gate, up: (m.where(gate > 0, up, 0), m.maximum(gate, 0)),
     ),
     "softmax": Reference(lambda m, x, axis=-1: m.softmax(x, axis=axis)),
 }

@@ -35,6 +35,7 @@ def hardtanh_grad(x, min_val=-1.0, max_val=1.0):
     return x if x != x else (1.0 if x > min_val and x < max_val else 0.0)
 
 
+@hardtanh.derivative_from_output
 def hardtanh_slope(output, min_val=-1.0, max_val=1.0):
     """The derivative of hardtanh from its output, which is the input between the bounds."""
     return hardtanh_grad(output, min_val, max_val)
@@ -128,6 +129,7 @@ def hardshrink_grad(x, lambd=0.5):
     return x if x != x else (1.0 if abs(x) > lambd else 0.0)
 
 
+@hardshrink.derivative_from_output
 def hardshrink_slope(output, lambd=0.5):
     """The derivative of hardshrink from its output, which is 0 where the derivative is."""
     return hardshrink_grad(output, 0.0)
@@ -161,6 +163,7 @@ def softshrink_grad(x, lambd=0.5):
     return x if x != x else (1.0 if abs(x) > lambd else 0.0)
 
 
+@softshrink.derivative_from_output
 def softshrink_slope(output, lambd=0.5):
     """The derivative of softshrink from its output, which is 0 where the derivative is."""
     return softshrink_grad(output, 0.0)

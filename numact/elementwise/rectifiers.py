@@ -2,6 +2,8 @@
 
 from numact.base import activation
 
+NAN = float("nan")
+
 
 @activation(
     range=(0.0, float("inf")),
@@ -31,6 +33,7 @@ def relu_grad(x):
     return x if x != x else (1.0 if x > 0.0 else 0.0)
 
 
+@relu.derivative_from_output
 def relu_slope(output):
     """The derivative of relu from its output, positive where the input is."""
     return relu_grad(output)
@@ -65,9 +68,10 @@ def leaky_relu_grad(x, negative_slope=0.01):
     return x if x != x else (1.0 if x > 0.0 else negative_slope)
 
 
+@leaky_relu.derivative_from_output
 def leaky_relu_slope(output, negative_slope=0.01):
-    """The derivative of leaky_relu from its output, which has the sign of the input unless negative_slope < 0."""
-    return leaky_relu_grad(output, negative_slope)
+    """The derivative from the output, which has the input's sign; NaN for negative_slope < 0, where it has none."""
+    return leaky_relu_grad(output, negative_slope) if negative_slope >= 0.0 else NAN
 
 
 @activation(
@@ -98,6 +102,7 @@ def relu6_grad(x):
     return x if x != x else (1.0 if x > 0.0 and x < 6.0 else 0.0)
 
 
+@relu6.derivative_from_output
 def relu6_slope(output):
     """The derivative of relu6 from its output, which is the input where that is between 0 and 6."""
     return relu6_grad(output)
@@ -159,6 +164,36 @@ def threshold_grad(x, /, threshold, value):
     return x if x != x else (1.0 if x > threshold else 0.0)
 
 
+@threshold.derivative_from_output
 def threshold_slope(output, /, threshold, value):
-    """The derivative of threshold from its output, if value is no more than the threshold."""
-    return threshold_grad(output, threshold, value)
+    """The derivative from the output; NaN for value > threshold, where it does not tell."""
+    return threshold_grad(output, threshold, value) if value <= threshold else NAN
+
+
+@activation(
+    range=(float("-inf"), float("inf")),
+    kinks=(0.0,),
+    equation=r"\max(x, 0) + w \min(x, 0)",
+    paper="He, Zhang, Ren and Sun, Delving Deep into Rectifiers, ICCV 2015",
+    use="hidden layers of convolutional networks, with a weight for each channel",
+    strengths="the slope of negative inputs is learnt",
+    weaknesses="more to learn; with small data it overfits",
+)
+def prelu(x, weight):
+    """Parametric rectified linear unit: x where x is positive, else weight * x.
+
+    prelu(x, weight) = max(x, 0) + weight * min(x, 0), in (-inf, inf). The derivative by x at the kink x = 0 is the
+    weight. A weight for each channel of an array (batch, channel, height, width) has the shape (channel, 1, 1).
+
+    Examples
+    --------
+    >>> prelu([-1.0, 2.0], 0.25)
+    array([-0.25,  2.  ])
+    """
+    return x if x > 0.0 else weight * x
+
+
+@prelu.derivative
+def prelu_grad(x, weight):
+    """By x 1 where x is positive, else the weight; by the weight min(x, 0)."""
+    return x if x != x else (1.0 if x > 0.0 else weight), 0.0 if x > 0.0 else x

@@ -24,6 +24,7 @@ INFINITY = float("inf")
 
 @activation(
     range=(0.0, float("inf")),
+    equation=r"\log(1 + e^{\beta x}) / \beta",
     paper="Dugas, Bengio, Bélisle, Nadeau and Garcia, Incorporating Second-Order Functional Knowledge for Better "
     "Option Pricing, NeurIPS 2000",
     use="outputs that must be positive, such as a scale or a rate; a smooth stand-in for relu",
@@ -70,7 +71,7 @@ def softplus_grad(x, beta=1.0, threshold=INFINITY):
     return 1.0 if beta * x > threshold else y
 
 
-@Formula
+@softplus.derivative_from_output
 def softplus_slope(output, beta=1.0, threshold=INFINITY):
     """The derivative from the output y: 1 - e^(-beta y), and 1 past the threshold.
 
@@ -83,6 +84,7 @@ def softplus_slope(output, beta=1.0, threshold=INFINITY):
 
 @activation(
     range=(float("-inf"), 0.0),
+    equation=r"-\log(1 + e^{-x})",
     paper="Mikolov, Sutskever, Chen, Corrado and Dean, Distributed Representations of Words and Phrases and their "
     "Compositionality, NeurIPS 2013 (as a loss)",
     use="the loss of binary classification, contrastive learning and preference learning",
@@ -110,7 +112,7 @@ def log_sigmoid_grad(x):
     return LOWER / one_plus_exp(-LOWEST if high > -LOWEST else high, 0.0)
 
 
-@Formula
+@log_sigmoid.derivative_from_output
 def log_sigmoid_slope(output):
     """The derivative from the output y: 1 - e^y."""
     return -expm1(output)
@@ -141,6 +143,7 @@ def mish_terms(x):
 
 @activation(
     range=(-0.30884019, float("inf")),
+    equation=r"x \tanh(\log(1 + e^x))",
     paper="Misra, Mish: A Self Regularized Non-Monotonic Activation Function, arXiv:1908.08681",
     use="hidden layers of convolutional networks, object detectors above all",
     strengths="smooth, and passes a little of negative inputs, so units seldom die",
@@ -182,6 +185,7 @@ def mish_grad(x):
 
 @activation(
     range=(float("-inf"), float("inf")),
+    equation=r"x - \tanh(x)",
     paper="none; first in Torch (Collobert, Kavukcuoglu and Farabet, Torch7, 2011)",
     use="sparse coding, where small codes are to shrink to 0",
     strengths="smooth; shrinks small inputs to their cube and moves large ones by 1",
@@ -256,6 +260,7 @@ def squareplus_parts(x, b):
 
 @activation(
     range=(0.0, float("inf")),
+    equation=r"(x + \sqrt{x^2 + b}) / 2",
     paper="Barron, Squareplus: A Softplus-Like Algebraic Rectifier, arXiv:2112.11687",
     use="softplus where exponentials are dear",
     strengths="smooth and monotone, from one square root; b sets how round the corner is",
@@ -282,14 +287,3 @@ def squareplus_grad(x, b=4.0):
     x = -SLOPE_LIMIT if x < -SLOPE_LIMIT else x
     y, root = squareplus_parts(x, b)
     return y / (SMALLEST if root < SMALLEST else root)
-
-
-@Formula
-def squareplus_slope(output, b=4.0):
-    """The derivative from the output y: y^2 / (y^2 + b / 4).
-
-    For negative x it doubles the rounding error of y: up to 4.5 units in the last place.
-    """
-    y = SLOPE_LIMIT if output > SLOPE_LIMIT else output
-    divisor = SMALLEST if y < SMALLEST else y
-    return y / (divisor + 0.25 * b / divisor)
