@@ -7,11 +7,25 @@ import numpy as np
 
 from numact import dispatch
 from numact.base import Elementwise, Info, activation
+from numact.binding import Formula
+from numact.elementary import (
+    FAR_SCALE,
+    LIFT,
+    LOWER,
+    LOWEST,
+    TAIL_KNOT,
+    TAIL_LIMIT,
+    exp_parts,
+    normal_tail_polynomial,
+)
 from numact.elementwise import gelu, relu, sigmoid, silu
 from numact.elementwise.rectifiers import relu_grad
 from numact.elementwise.self_gated import gelu_grad, silu_grad
 from numact.elementwise.sigmoids import sigmoid_grad
+from numact.primitives import ByType, fma
 
+# Down to here sigmoid is a normal number by itself; below, times RAISE.
+FAR = ByType(float32=-60.0, float64=-600.0)
 PAPER = "Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202"
 
 
@@ -80,6 +94,58 @@ def halved(**info):
     return lambda function: Halved(function, Info(**info))
 
 
+@Formula
+def sigmoid_parts(x):
+    """Return high, low and factor with sigmoid(x) = (high + low) * factor.
+
+    A product scales a relative error by up to 2 units in the last place: sigmoid's own, rounded, would make it 4.5.
+    """
+    t = abs(x)
+    power, s = exp_parts(-LOWEST if t > -LOWEST else t, 0.0, -LIFT)
+    # 1 + e^t, with the rounding error of the sum (Knuth's two-sum), and its inverse, with what is left of 1.
+    part = fma(power, s, LOWER)
+    total = part + power
+    back = total - part
+    total_low = (part - (total - back)) + (power - back)
+    inverse = 1.0 / total
+    rest = fma(-inverse, total_low, fma(-inverse, total, 1.0))
+    high = inverse if x < FAR else LOWER * inverse
+    high = 0.0 if x < LOWEST else high
+    low = high * rest
+    complement = 1.0 - high
+    complement_low = ((1.0 - complement) - high) - low
+    return complement if x > 0.0 else high, complement_low if x > 0.0 else low, LOWER if x < FAR else 1.0
+
+
+@Formula
+def gelu_parts(x):
+    """Return high, low and factor with gelu(x) = (high + low) * factor; see `gelu`, which rounds them."""
+    t = abs(x)
+    far = t > TAIL_LIMIT
+    t = TAIL_LIMIT if far else t
+    near = t < TAIL_KNOT
+    exponent = -0.5 * t * t
+    power, s = exp_parts(exponent, fma(-0.5 * t, t, -exponent), -2.0 if near else LIFT)
+    p = normal_tail_polynomial(t)
+    scale = 0.0 if far else (t if near else FAR_SCALE)
+    rest = fma(p, s, p) + s
+    tail = fma(scale, rest, scale)
+    tail_low = fma(scale, rest, scale - tail) * power
+    tail *= power
+    factor = 1.0 if near else LOWER
+    high = fma(-tail, factor, x)
+    low = fma(-tail_low, factor, fma(-tail, factor, x - high))
+    return high if x >= 0.0 else -tail, low if x >= 0.0 else -tail_low, 1.0 if x >= 0.0 else factor
+
+
+@Formula
+def product(value, high, low, factor):
+    """Return value * (high + low) * factor, rounded about once."""
+    rounded = value * high
+    result = fma(value, high, value * low)
+    return (rounded if result != result else result) * factor  # of infinite ones the error is NaN
+
+
 @halved(
     range=(float("-inf"), float("inf")),
     equation=r"a\,\sigma(b),\quad x = (a, b)",
@@ -98,7 +164,8 @@ def glu(value, gate):
     >>> glu([1.0, 2.0, 0.0, 0.0])
     array([0.5, 1. ])
     """
-    return value * sigmoid(gate)
+    high, low, factor = sigmoid_parts(gate)
+    return product(value, high, low, factor)
 
 
 @glu.derivative
@@ -151,12 +218,13 @@ def geglu(gate, up):
     >>> geglu([-1.0, 2.0], [3.0, 3.0])
     array([-0.47596576,  5.86349921])
     """
-    return gelu(gate) * up
+    high, low, factor = gelu_parts(gate)
+    return product(up, high, low, factor)
 
 
 @geglu.derivative
 def geglu_grad(gate, up):
-    """By the gate gelu'(gate) * up, by up gelu(gate)."""
+    """By the gate gelu'(gate) * up, by up gelu(gate); the first has no more digits than a subnormal gelu'(gate)."""
     return gelu_grad(gate) * up, gelu(gate)
 
 
@@ -176,10 +244,14 @@ def swiglu(gate, up):
     >>> swiglu([-1.0, 2.0], [3.0, 3.0])
     array([-0.80682426,  5.28478247])
     """
-    return silu(gate) * up
+    high, low, factor = sigmoid_parts(gate)
+    held = LOWEST if gate < LOWEST else gate  # where the sigmoid is 0
+    value = held * high
+    rest = fma(held, low, fma(held, high, -value))
+    return product(up, value, rest, factor)
 
 
 @swiglu.derivative
 def swiglu_grad(gate, up):
-    """By the gate silu'(gate) * up, by up silu(gate)."""
+    """By the gate silu'(gate) * up, by up silu(gate); the first has no more digits than a subnormal silu'(gate)."""
     return silu_grad(gate) * up, silu(gate)

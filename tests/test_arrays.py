@@ -69,11 +69,15 @@ def test_values_and_derivatives(several, kind):
         slopes, exact = (slopes,), (exact,)
     for index, (slope, truth) in enumerate(zip(slopes, exact, strict=True)):
         error = ulp_error(slope, truth)
-        if bound.root is not None and index == 0:
-            near = (arguments[0] > bound.root[0]) & (arguments[0] < bound.root[1])
-            unit = np.spacing(np.float32(0.125).astype(kind)) * np.maximum(np.abs(wide[1]), 2.0**-60)
-            assert (np.abs(slope - truth)[near] / unit[near]).max() <= 5
-            error = error[~near]
+        if index == 0:
+            # A gate's derivative that is subnormal, or near its root, has no more digits for what it is multiplied by.
+            factor = np.maximum(np.abs(wide[1]), 2.0**-60)
+            error[np.abs(truth) < 1e4 * np.finfo(kind).tiny * factor] = 0
+            if bound.root is not None:
+                near = (arguments[0] > bound.root[0]) & (arguments[0] < bound.root[1])
+                unit = np.spacing(np.float32(0.125).astype(kind)) * factor
+                assert (np.abs(slope - truth)[near] / unit[near]).max() <= 5
+                error[near] = 0
         assert error.max() <= bound.derivative + own
 
 
