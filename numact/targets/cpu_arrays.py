@@ -243,5 +243,5 @@ def _flat(array, split, length, strides):
 def sum_to(array, shape):
     """Return an array summed over the axes along which one of `shape` would repeat."""
     leading = array.ndim - len(shape)
-    axes = [axis for axis in range(array.ndim) if axis < leading or shape[axis - leading] < array.shape[axis]]
+    axes = [axis for axis in range(array.ndim) if axis < leading or shape[axis - leading] != array.shape[axis]]
     return array.sum(axis=tuple(axes)).reshape(shape)
