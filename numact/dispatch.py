@@ -1,8 +1,6 @@
 """Where does each array live, and which target serves it?"""
 
 import importlib
-import math
-import operator
 from functools import cache
 
 import numpy as np
@@ -102,12 +100,6 @@ def _interop_module(library):
 def cpu_target():
     """Import the CPU target at the first call, so that `import numact` stays quick."""
     return importlib.import_module("numact.targets.cpu")
-
-
-@cache
-def cpu_rows_target():
-    """Import the CPU target's row kernels at the first call."""
-    return importlib.import_module("numact.targets.cpu_rows")
 
 
 def cuda_target():
@@ -215,74 +207,6 @@ def _elementwise_on_cpu(formula, arrays, parameters, out):
     return deliver(result, out)
 
 
-def rowwise(weight, arrays, axis, out):
-    """Apply a row-wise function, by the formula of its weights, to a tuple of arrays along an axis."""
-    x = arrays[-1]
-    overlaps = out is not None and isinstance(out, np.ndarray) and _overlaps(out, arrays)
-    if not overlaps and (name := _plain_dtype(arrays, x, out)):
-        rows = split_at(x.shape, axis)
-        result = np.empty(x.shape, x.dtype) if out is None else out
-        cpu_rows_target().rowwise(weight, name, [value.reshape(-1) for value in arrays], result.reshape(-1), rows)
-        return result
-    named = dict(zip(("grad_output", "x")[-len(arrays) :], arrays, strict=True))
-    interop = find_interop(named, out)
-    if interop is None:
-        return _rowwise_on_cpu(weight, named, axis, out)
-    return cuda_target().rowwise(interop, weight, named, axis, out)
-
-
-def _rowwise_on_cpu(weight, arrays, axis, out):
-    """Apply a row-wise function to NumPy arrays of any kind, some rows at a time."""
-    from numact.targets import common, cpu_rows
-
-    arrays, dtype, shape = _prepare(arrays, out)
-    split_at(shape, axis)
-    overlaps = out is not None and _overlaps(out, arrays.values())
-    result = np.empty(shape, dtype) if out is None or overlaps else out
-    storage = common.storage(dtype.name)
-    inputs = [np.moveaxis(np.broadcast_to(value, shape), axis, -1) for value in arrays.values()]
-    target = np.moveaxis(result, axis, -1)
-    with np.errstate(all="ignore"):
-        for part in _parts(target.shape):
-            flat = [np.array(value[part], dtype, order="C").reshape(-1).view(storage) for value in inputs]
-            values = np.empty(target[part].shape, dtype)
-            rows = values.size // max(shape[axis], 1), shape[axis], 1
-            cpu_rows.rowwise(weight, dtype.name, flat, values.reshape(-1).view(storage), rows)
-            target[part] = values
-    return deliver(result, out)
-
-
-def _parts(shape):
-    """Yield the indices of parts of about `PART` elements that make up an array of that shape, its last axis whole."""
-    cut = 0
-    while cut < len(shape) - 2 and math.prod(shape[cut + 1 :]) > PART:
-        cut += 1
-    if len(shape) == 1:
-        yield ...
-        return
-    step = max(1, PART // max(1, math.prod(shape[cut + 1 :])))
-    for outer in np.ndindex(*shape[:cut]):
-        for low in range(0, shape[cut], step):
-            yield *outer, slice(low, low + step)
-
-
-def split_at(shape, axis):
-    """Return the sizes (before, along, after) of an axis.
-
-    Raises
-    ------
-    numpy.exceptions.AxisError
-        If the axis is out of range; a ValueError and an IndexError.
-    TypeError
-        If it is not an integer.
-    """
-    axis = operator.index(axis)
-    if not -len(shape) <= axis < len(shape):
-        raise np.exceptions.AxisError(axis, len(shape))
-    axis %= len(shape)
-    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-
-
 def deliver(result, out):
     """Return the result, copied to `out` where it was not computed there; 0-d results become scalars."""
     if out is None:
@@ -291,8 +215,3 @@ def deliver(result, out):
         with np.errstate(all="ignore"):
             np.copyto(out, result, casting="same_kind")
     return out
-
-
-def _overlaps(out, arrays):
-    """Return whether writing `out` could change an input that is still to be read."""
-    return any(value is not out and np.may_share_memory(out, value) for value in arrays)

@@ -55,6 +55,9 @@ REFERENCES = {
     "gelu": Reference(lambda x: x * special.ndtr(x), _gelu_derivative),
     "gelu_tanh": Reference(lambda x: x * special.expit(GELU_SCALE * (x + GELU_CUBIC * x**3)), _gelu_tanh_derivative),
     "softmax": Reference(lambda x: special.softmax(x, axis=-1), None),
+    "log_softmax": Reference(lambda x: special.log_softmax(x, axis=-1), None),
+    "softmin": Reference(lambda x: special.softmax(-x, axis=-1), None),
+    "logsumexp": Reference(lambda x: special.logsumexp(x, axis=-1), None),
 }
 
 
