@@ -8,17 +8,16 @@ from functools import cached_property
 
 import numpy as np
 
-from numact import dispatch
-from numact.binding import Formula
+from numact import derived, dispatch
+from numact.binding import Formula, FormulaError
 
 NOTES = """
 
 Parameters
 ----------
 x : array_like
-    Any shape, strides and real dtype.{parameters}
-out : array, optional
-    Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `x`.
+    Any shape, strides and real dtype.
+{parameters}
 
 Returns
 -------
@@ -38,6 +37,15 @@ References
 {paper}
 
 """
+
+
+EXTRAS = {
+    "bias": """bias : array_like, optional
+    Added to `x` before all else, in the same pass; broadcasts against it.""",
+    "out": """out : array, optional
+    Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `x`.""",
+}
+RESERVED = {"bias", "out", "output", "grad_output"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class Info:
 class Activation:
     """A callable on arrays; see `activation`, which makes one from a formula."""
 
+    _keywords: tuple[str, ...] = ("out",)
+
     def __init__(self, function, info):
         self._value = Formula(function)
         self.formula, self.info = function, info
@@ -74,14 +84,23 @@ class Activation:
 
     def _set_signature(self, signature):
         x, *rest = signature.parameters.values()
-        out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
+        keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in self._keywords]
         self._defaults = {item.name: item.default for item in rest}
-        self.__signature__ = inspect.Signature([x, *rest, out])
+        self.__signature__ = inspect.Signature([x, *rest, *keywords])
+        if taken := sorted(RESERVED & signature.parameters.keys()):
+            raise FormulaError(f"{self.__name__}: the name {taken[0]!r} has a meaning of its own in every call")
         document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
-        names = [f"{name} : {type(value).__name__}, default {value!r}" for name, value in self._defaults.items()]
         document, heading, example = document.partition("\n\nExamples\n")
-        notes = NOTES.format(parameters="\n".join(["", *names]), paper=self.info.paper)
-        self.__doc__ = document + notes + heading.lstrip("\n") + example
+        parameters = "\n".join([self._describe(item) for item in rest] + [EXTRAS[name] for name in self._keywords])
+        self.__doc__ = document + NOTES.format(parameters=parameters, paper=self.info.paper) + heading[2:] + example
+
+    def _describe(self, parameter):
+        """Return the line of the documentation on an argument."""
+        if parameter.name in self._value.inputs:
+            return f"{parameter.name} : array_like\n    Broadcasts against `x`."
+        kind = "float" if parameter.default is parameter.empty else f"{type(parameter.default).__name__}"
+        default = "" if parameter.default is parameter.empty else f", default {parameter.default!r}"
+        return f"{parameter.name} : {kind}{default}"
 
     def __repr__(self):
         return f"<activation {self.__name__}{self.__signature__}>"
@@ -98,7 +117,7 @@ class Activation:
         return self._value.scalar
 
     def _resolve(self, arguments, keywords):
-        """Return the parameters' values in their order."""
+        """Return the values of all arguments but the first in their order."""
         if len(arguments) > len(self._defaults):
             raise TypeError(f"{self.__name__}{self.__signature__} got {len(arguments) + 1} positional arguments")
         values = dict(zip(self._defaults, arguments, strict=False))
@@ -108,13 +127,18 @@ class Activation:
             if name in values:
                 raise TypeError(f"{self.__name__}{self.__signature__} got two values for {name!r}")
             values[name] = value
-        return tuple((self._defaults | values).values())
+        values = self._defaults | values
+        if missing := [name for name, value in values.items() if value is inspect.Parameter.empty]:
+            raise TypeError(f"{self.__name__}{self.__signature__} needs {' and '.join(missing)}")
+        return tuple(values.values())
 
 
 class Elementwise(Activation):
     """An activation of each element by itself: the value, `.grad` and `.backward`."""
 
+    _keywords = ("bias", "out")
     _derivative: Formula | None = None
+    _slope: Formula | None = None
     _choice: str | None = None
 
     def __init__(self, function, info):
@@ -122,10 +146,29 @@ class Elementwise(Activation):
         self.variants = {}
 
     def derivative(self, function):
-        """Declare the formula of the derivative; a decorator, with the same parameters as the value's formula."""
-        self._derivative = Formula(function)
-        self._product = _product(self._derivative)
+        """Declare the formula of the derivative; a decorator.
+
+        It has the arguments of the value's formula. Of several arrays it returns a tuple: the derivative by each.
+        """
+        self._derivative = self._checked(Formula(function), self._value.inputs)
+        self._product = derived.product(self._derivative, len(self._value.inputs))
         return self._derivative
+
+    def derivative_from_output(self, function):
+        """Declare the formula that gives the derivative from the value; a decorator.
+
+        It has one argument in the place of the input, and the parameters of the value's formula.
+        """
+        self._slope = self._checked(Formula(function), ("output",))
+        self._slope_product = derived.product(self._slope, 1)
+        return self._slope
+
+    def _checked(self, formula, inputs):
+        """Return the formula if it has these inputs and the value's parameters."""
+        if formula.inputs + formula.parameters != inputs + self._value.parameters:
+            wanted = ", ".join(inputs + self._value.parameters)
+            raise FormulaError(f"{formula.__name__}: the arguments must be those of {self.__name__}: {wanted}")
+        return formula
 
     def variant(self, **choice):
         """Declare another form of this activation, chosen by the value of a keyword; a decorator."""
@@ -145,36 +188,42 @@ class Elementwise(Activation):
         return declare
 
     def _select(self, arguments, keywords):
-        """Return the form that the arguments choose, and the values of its numeric parameters."""
+        """Return the form that the arguments choose, the arrays among them, and the numbers."""
         values = self._resolve(arguments, keywords)
-        if self._choice is None:
-            return self, _numbers(self, values)
-        *values, choice = values
-        if not isinstance(choice, str) or choice not in self.variants:
-            names = " or ".join(map(repr, self.variants))
-            raise ValueError(f"{self.__name__}: {self._choice} must be {names}, not {choice!r}")
-        return self.variants[choice], _numbers(self, values)
+        form = self
+        if self._choice is not None:
+            *values, choice = values
+            if not isinstance(choice, str) or choice not in self.variants:
+                names = " or ".join(map(repr, self.variants))
+                raise ValueError(f"{self.__name__}: {self._choice} must be {names}, not {choice!r}")
+            form = self.variants[choice]
+        arrays = len(self._value.inputs) - 1
+        return form, tuple(values[:arrays]), _numbers(self, values[arrays:])
 
     @cached_property
-    def _default_numbers(self):
-        return _numbers(self, [value for name, value in self._defaults.items() if name != self._choice])
+    def _plain(self):
+        """What `_select` returns without arguments: calls do not wait for them to be sorted out."""
+        return self._select((), {})
 
-    def __call__(self, x, /, *arguments, out=None, **keywords):
+    def __call__(self, x, /, *arguments, bias=None, out=None, **keywords):
         """Return the value at each element of x; see the activation's own documentation."""
-        given = arguments or keywords  # a call without parameters is not to wait for them to be sorted out
-        form, parameters = self._select(arguments, keywords) if given else (self, self._default_numbers)
-        return dispatch.elementwise(form._value, (x,), parameters, out)
+        form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
+        if bias is None:
+            return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
+        return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
 
     def grad(self, x, /, *arguments, out=None, **keywords):
         """Return the derivative at each element of x.
 
-        Parameters, results and errors are those of the value.
+        Parameters, results and errors are those of the value. An activation of several arrays has a tuple of
+        derivatives, one by each; `out` is then a tuple, too.
         """
-        given = arguments or keywords
-        form, parameters = self._select(arguments, keywords) if given else (self, self._default_numbers)
-        return dispatch.elementwise(form._differentiable(), (x,), parameters, out)
+        form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
+        if arrays:
+            return dispatch.gradients(form._differentiable(), (x, *arrays), numbers, out, summed=False)
+        return dispatch.elementwise(form._differentiable(), (x,), numbers, out)
 
-    def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
+    def backward(self, grad_output, x=None, /, *arguments, output=None, bias=None, out=None, **keywords):
         """Return grad_output times the derivative at x, in one pass.
 
         Parameters
@@ -183,23 +232,60 @@ class Elementwise(Activation):
             The gradient of a loss by this activation's output; broadcasts against `x`.
         x : array_like
             The activation's input.
+        output : array_like, optional
+            The activation's output, in the place of `x`, where the derivative can be had from it at full accuracy.
+        bias : array_like, optional
+            What was added to `x`.
         *arguments, out, **keywords
             As for the value.
 
         Returns
         -------
-        array
-            The gradient of the loss by `x`.
+        array or tuple of array
+            The gradient of the loss by `x`. Of an activation of several arrays, or with a bias, a tuple of the
+            gradients by each, the bias last, each summed to the shape of its array; `out` is then a tuple, too.
+
+        Raises
+        ------
+        TypeError
+            If both `x` and `output` are given, or neither, or the derivative cannot be had from the output.
         """
-        given = arguments or keywords
-        form, parameters = self._select(arguments, keywords) if given else (self, self._default_numbers)
+        if output is not None:
+            return self._from_output(grad_output, x, arguments, output, bias, out, keywords)
+        if x is None:
+            raise TypeError(f"{self.__name__}.backward needs x, or output= in its place")
+        form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
         form._differentiable()
-        return dispatch.elementwise(form._product, (grad_output, x), parameters, out)
+        if bias is not None:
+            return dispatch.gradients(form._biased_product, (grad_output, x, *arrays, bias), numbers, out)
+        if arrays:
+            return dispatch.gradients(form._product, (grad_output, x, *arrays), numbers, out)
+        return dispatch.elementwise(form._product, (grad_output, x), numbers, out)
+
+    def _from_output(self, grad_output, x, arguments, output, bias, out, keywords):
+        if x is not None or bias is not None:
+            raise TypeError(f"{self.__name__}.backward takes output= in the place of x and bias, not beside them")
+        form, _, numbers = self._select(arguments, keywords)
+        if form._slope is None:
+            raise TypeError(f"{self.__name__}.backward needs x: its output does not give the derivative in all digits")
+        return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)
 
     def _differentiable(self):
         if self._derivative is None:
-            raise TypeError(f"{self.__name__} has no derivative; declare one with @{self.__name__}.derivative")
+            arguments = ", ".join(self._value.inputs + self._value.parameters)
+            raise TypeError(
+                f"{self.__name__} has no derivative; declare one with @{self.__name__}.derivative above a formula of "
+                f"({arguments})"
+            )
         return self._derivative
+
+    @cached_property
+    def _biased_value(self):
+        return derived.biased(self._value)
+
+    @cached_property
+    def _biased_product(self):
+        return derived.biased_product(self._product, len(self._value.inputs))
 
     @cached_property
     def ufunc(self):
@@ -207,16 +293,6 @@ class Elementwise(Activation):
         from numact.targets import cpu
 
         return cpu.public_ufunc(self._value)
-
-
-def _product(derivative):
-    """Return the formula grad_output * derivative(x, ...)."""
-    names = list(derivative.__signature__.parameters)
-    function = derivative.formula
-    arguments = ", ".join(names)
-    scope = {"derivative": function}
-    exec(f"def backward(grad_output, {arguments}):\n    return grad_output * derivative({arguments})", scope)
-    return Formula(scope["backward"])
 
 
 def _numbers(activation, values):

@@ -21,6 +21,20 @@ from numact.primitives import ByType, Polynomial
 # Else each division carries a branch, or the call of a long formula stays a call, and nothing vectorises.
 JIT_OPTIONS = {"error_model": "numpy", "forceinline": True}
 BUILTINS = {"abs"}
+# What straight-line code compiles to, by the beginning of an instruction's name: Python's versions differ in the end.
+INSTRUCTIONS = (
+    *("LOAD_FAST", "LOAD_CONST", "LOAD_SMALL_INT", "LOAD_GLOBAL", "LOAD_DEREF", "STORE_FAST", "POP_", "COPY", "SWAP"),
+    *("BINARY_OP", "COMPARE_OP", "UNARY_NEGATIVE", "UNARY_POSITIVE", "UNARY_NOT", "TO_BOOL", "JUMP_", "RETURN_"),
+    *("CALL", "PRECALL", "PUSH_NULL", "KW_NAMES", "BUILD_TUPLE", "UNPACK_SEQUENCE"),
+    *("RESUME", "CACHE", "NOP", "NOT_TAKEN", "EXTENDED_ARG"),
+)
+OPERATORS = {"+", "-", "*", "/", "+=", "-=", "*=", "/="}
+SAID = {
+    "LOAD_ATTR": "an attribute",
+    "LOAD_METHOD": "a method",
+    "BINARY_SUBSCR": "an index",
+    "MAKE_FUNCTION": "a function",
+}
 ALLOWED = (
     "A formula is straight-line scalar code: numbers, arithmetic, comparisons, conditional expressions, abs(), "
     "numact.elementary functions, and other formulas."
@@ -37,12 +51,16 @@ class Formula:
     Parameters
     ----------
     function : callable
-        A plain Python function of scalars. It may call other formulas and read numbers of its module or closure.
+        A plain Python function of scalars. It may call other formulas and read numbers of its module or closure. Its
+        positional-only arguments, or where it has none those without a default, are elements of arrays; all others are
+        parameters, one number for a whole call.
 
     Attributes
     ----------
     formula : callable
         The function itself.
+    inputs, parameters : tuple of str
+        The names of its arguments.
 
     Raises
     ------
@@ -57,6 +75,10 @@ class Formula:
         self.__name__, self.__doc__ = function.__name__, function.__doc__
         self.__module__, self.__qualname__ = function.__module__, function.__qualname__
         self.__signature__ = inspect.signature(function)
+        arguments = self.__signature__.parameters.values()
+        inputs = [item.name for item in arguments if item.kind is item.POSITIONAL_ONLY]
+        self.inputs = tuple(inputs or [item.name for item in arguments if item.default is item.empty])
+        self.parameters = tuple(item.name for item in arguments if item.name not in self.inputs)
         _check(function)
 
     def __repr__(self):
@@ -158,7 +180,9 @@ def _package_source():
 
 
 def _literal(value, number):
-    """Give a number literal the compute type; leave None and truth values alone."""
+    """Give a number literal, or those of a tuple, the compute type; leave None and truth values alone."""
+    if isinstance(value, tuple):
+        return tuple(_literal(item, number) for item in value)
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return number(value)
@@ -220,7 +244,7 @@ def _check(function):
         line = (item.positions.lineno if item.positions else None) or line
         if _is_loop(item):
             refuse("a loop cannot be compiled for every target")
-        if item.opname == "LOAD_CONST" and isinstance(item.argval, str | bytes | complex):
+        if item.opname in ("LOAD_CONST", "RETURN_CONST") and not _is_real(item.argval):
             refuse(f"{item.argval!r} is not a real number")
         if item.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             if item.argval not in scope:
@@ -232,6 +256,16 @@ def _check(function):
             except (KeyError, ValueError):
                 refuse(f"the name {item.argval!r} has no value yet")
             _check_value(item.argval, value, refuse)
+        elif item.opname == "BINARY_OP" and item.argrepr not in OPERATORS:
+            hint = "; write x * x for a square" if "**" in item.argrepr else ""
+            refuse(f"the operator {item.argrepr} cannot be compiled for every target{hint}")
+        elif not item.opname.startswith(INSTRUCTIONS):
+            what = SAID.get(item.opname) or f"{item.opname.lower().replace('_', ' ')!r}"
+            refuse(f"{what} cannot be compiled for every target")
+
+
+def _is_real(value):
+    return all(map(_is_real, value)) if isinstance(value, tuple) else isinstance(value, Real)
 
 
 def _is_loop(instruction):

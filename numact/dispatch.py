@@ -25,11 +25,41 @@ def elementwise(formula, arrays, parameters, out):
         flat = [value.reshape(-1) for value in arrays]
         cpu_target().elementwise(formula, name, flat, parameters, result.reshape(-1))
         return deliver(result, out)
-    named = dict(zip(formula.__signature__.parameters, arrays, strict=False))
+    named = dict(zip(formula.inputs, arrays, strict=True))
     interop = find_interop(named, out)
     if interop is None:
-        return _elementwise_on_cpu(formula, named, parameters, out)
+        return numpy_arrays().elementwise(formula, named, parameters, out)
     return cuda_target().elementwise(interop, formula, named, parameters, out)
+
+
+def gradients(formula, arrays, parameters, out, summed=True):
+    """Apply a formula of several results, one by each array, to a tuple of arrays.
+
+    Parameters
+    ----------
+    summed : bool
+        Whether the first array is grad_output, which has no result, and each result has the shape of its array, summed
+        over the axes along which that repeats. Else all have the shape that the arrays broadcast to.
+    """
+    named = dict(zip(formula.inputs, arrays, strict=True))
+    names = formula.inputs[1:] if summed else formula.inputs
+    if out is not None and not (isinstance(out, tuple | list) and len(out) == len(names)):
+        raise ValueError(f"out must be a tuple of {len(names)}: for {' and '.join(names)} an array each, or None")
+    outs = dict(zip(names, out or [None] * len(names), strict=True))
+    given = {f"out for {name}": value for name, value in outs.items() if value is not None}
+    interop = find_interop(named | given, None)
+    if interop is None:
+        return numpy_arrays().gradients(formula, named, parameters, outs, summed)
+    return cuda_target().gradients(interop, formula, named, parameters, outs, summed)
+
+
+def empty_like(x):
+    """Return a new array of the library, shape and device of x, and of the dtype of a result."""
+    interop = find_interop({"x": x}, None)
+    if interop is not None:
+        return interop.empty(x, x.shape, compute_dtype("x", interop.dtype(x)))
+    _, dtype, shape = prepare({"x": x}, None)
+    return np.empty(shape, dtype)
 
 
 def _plain_dtype(arrays, x, out):
@@ -41,8 +71,7 @@ def _plain_dtype(arrays, x, out):
     name = PLAIN.get(x.dtype) if type(x) is np.ndarray else None
     if name is None or not ((flags := x.flags).c_contiguous and flags.aligned):
         return None
-    if len(arrays) > 1:
-        (other, _) = arrays
+    for other in arrays[:-1]:
         if type(other) is not np.ndarray or other.dtype is not x.dtype or other.shape != x.shape:
             return None
         if not ((flags := other.flags).c_contiguous and flags.aligned):
@@ -100,6 +129,12 @@ def _interop_module(library):
 def cpu_target():
     """Import the CPU target at the first call, so that `import numact` stays quick."""
     return importlib.import_module("numact.targets.cpu")
+
+
+@cache
+def numpy_arrays():
+    """Import what deals with NumPy arrays of all kinds at the first that is not plain."""
+    return importlib.import_module("numact.numpy_arrays")
 
 
 def cuda_target():
@@ -166,7 +201,7 @@ def check_out(out_shape, out_dtype, read_only, shape, dtype):
         raise ValueError("out is read-only")
 
 
-def _prepare(arrays, out):
+def prepare(arrays, out):
     """Check NumPy arguments; return them as arrays by name, with the result's dtype and shape."""
     # As in NumPy, a Python number takes the dtype of the arrays beside it.
     weak = {name for name, value in arrays.items() if isinstance(value, (bool, int, float))}
@@ -183,30 +218,6 @@ def _prepare(arrays, out):
     return arrays, next(value.dtype for value in arrays.values() if value.dtype.name == name), shape
 
 
-def _elementwise_on_cpu(formula, arrays, parameters, out):
-    """Apply a formula to NumPy arrays of any kind, in parts that are made plain where they are not."""
-    from numact.targets import common, cpu
-
-    arrays, dtype, _ = _prepare(arrays, out)
-    storage = common.storage(dtype.name)
-    takes = ["contig", "aligned", "nbo", "overlap_assume_elementwise"]
-    reads, writes = ["readonly", *takes], ["writeonly", "allocate", "no_subtype", "no_broadcast", *takes]
-    iterator = np.nditer(
-        [*arrays.values(), out],
-        ["external_loop", "buffered", "growinner", "zerosize_ok", "copy_if_overlap"],
-        [reads] * len(arrays) + [writes],
-        [dtype] * (len(arrays) + 1),
-        casting="unsafe",
-        buffersize=PART,
-    )
-    with iterator, np.errstate(all="ignore"):
-        for *inputs, result in iterator:
-            views = [value.view(storage) for value in inputs]
-            cpu.elementwise(formula, dtype.name, views, parameters, result.view(storage))
-        result = iterator.operands[-1]
-    return deliver(result, out)
-
-
 def deliver(result, out):
     """Return the result, copied to `out` where it was not computed there; 0-d results become scalars."""
     if out is None:
@@ -215,3 +226,8 @@ def deliver(result, out):
         with np.errstate(all="ignore"):
             np.copyto(out, result, casting="same_kind")
     return out
+
+
+def may_overlap(out, arrays):
+    """Return whether writing `out` could change an input that is still to be read."""
+    return any(value is not out and np.may_share_memory(out, value) for value in arrays)

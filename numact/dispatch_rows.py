@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from numact import dispatch
-from numact.dispatch import PART, deliver, find_interop
+from numact.dispatch import PART, deliver, find_interop, may_overlap
 
 NAMES = {"value": ("x",), "backward": ("grad_output", "x"), "from_output": ("grad_output", "output")}
 LONGEST = 65_536  # entries of a row that is reduced by one thread; a longer one is cut, if there is no other
@@ -29,7 +29,7 @@ def cuda_rows_target():
 def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function, by the formulas of its kernels, to a tuple of arrays along an axis."""
     x = arrays[-1]
-    overlaps = out is not None and isinstance(out, np.ndarray) and _overlaps(out, arrays)
+    overlaps = out is not None and isinstance(out, np.ndarray) and may_overlap(out, arrays)
     if mask is None and not overlaps and (name := dispatch._plain_dtype(arrays, x, out)):
         rows = split_at(x.shape, axis)
         result = np.empty(x.shape, x.dtype) if out is None else out
@@ -45,13 +45,13 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
 
 def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function to NumPy arrays of any kind, some rows at a time."""
-    arrays, dtype, shape = dispatch._prepare(arrays, out)
+    arrays, dtype, shape = dispatch.prepare(arrays, out)
     split_at(shape, axis)
     if mask is not None:
         mask = np.asarray(mask)
         check_mask(mask.shape, mask.dtype, shape)
         mask = np.moveaxis(np.broadcast_to(mask, shape), axis, -1)
-    overlaps = out is not None and _overlaps(out, arrays.values())
+    overlaps = out is not None and may_overlap(out, arrays.values())
     result = np.empty(shape, dtype) if out is None or overlaps else out
     inputs = [np.moveaxis(np.broadcast_to(value, shape), axis, -1) for value in arrays.values()]
     target = np.moveaxis(result, axis, -1)
@@ -106,7 +106,7 @@ def reduction(formulas, x, axis, keepdims, out):
     interop = find_interop({"x": x}, out)
     if interop is not None:
         return cuda_rows_target().reduction(interop, formulas, x, axis, keepdims, out)
-    arrays, dtype, shape = dispatch._prepare({"x": x}, None)
+    arrays, dtype, shape = dispatch.prepare({"x": x}, None)
     x, axes = arrays["x"], normalize(axis, len(shape))
     final = reduced_shape(shape, axes, keepdims)
     if out is not None:
@@ -181,10 +181,10 @@ def reduction_backward(formulas, grad_output, x, axis, keepdims, out):
         grad_output = np.asarray(grad_output)
         check_gradient(grad_output.shape, final)
         grad_output = np.broadcast_to(grad_output, final).reshape(reduced_shape(shape, axes, True))
-    arrays, dtype, _ = dispatch._prepare({"grad_output": grad_output, "x": x}, out)
+    arrays, dtype, _ = dispatch.prepare({"grad_output": grad_output, "x": x}, out)
     grad, x = arrays.values()
     grad = np.broadcast_to(grad, reduced_shape(shape, axes, True))
-    overlaps = out is not None and _overlaps(out, arrays.values())
+    overlaps = out is not None and may_overlap(out, arrays.values())
     result = np.empty(shape, dtype) if out is None or overlaps else out
     rows = split_at_axes(shape, axes)
     with np.errstate(all="ignore"):
@@ -278,8 +278,3 @@ def reduced_shape(shape, axes, keepdims):
     if keepdims:
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
-
-
-def _overlaps(out, arrays):
-    """Return whether writing `out` could change an input that is still to be read."""
-    return any(value is not out and np.may_share_memory(out, value) for value in arrays)

@@ -1,8 +1,11 @@
-"""Who is right? The NumPy and SciPy expressions that errors are measured against, and speed is compared with."""
+"""Who is right? The textbook expressions that errors are measured against, and speed is compared with."""
 
+import inspect
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
 
 import numba
 import numpy as np
@@ -11,53 +14,75 @@ from scipy import special
 Array = Any
 
 
-class Reference(NamedTuple):
+@cache
+def numpy_functions(dtype):
+    """Return what the expressions call on arrays of a dtype; the tests have the same names in many digits."""
+
+    def where(condition, first, second):
+        return np.where(condition, np.asarray(first, dtype), np.asarray(second, dtype))
+
+    names = {**vars(np), "where": where, "expit": special.expit, "ndtr": special.ndtr, "softmax": special.softmax}
+    names |= {"log_softmax": special.log_softmax, "logsumexp": special.logsumexp}
+    return SimpleNamespace(**names)
+
+
+class Reference:
     """What one would write without numact.
 
-    Attributes
+    Parameters
     ----------
-    value : callable
-        The value by NumPy and SciPy; of a float64 array, right to about 1e-15 of the result, tails included.
-    derivative : callable or None
-        The derivative of float64 arrays to the same accuracy.
+    value, derivative : callable
+        Expressions of a namespace of functions, of a point, and of the activation's parameters with their defaults.
+        By NumPy, of float64 arrays, they are right to about 1e-15 of the result, tails included.
     """
 
-    value: Callable[[Array], Array]
-    derivative: Callable[[Array], Array] | None
+    def __init__(self, value: Callable[..., Array], derivative: Callable[..., Array] | None = None):
+        self.value: Callable[..., Array] = partial(self._evaluate, value)
+        self.derivative = derivative and partial(self._evaluate, derivative)
+        _, _, *self.parameters = inspect.signature(value).parameters.values()
+
+    @staticmethod
+    def _evaluate(expression, x, *parameters, namespace=None):
+        with np.errstate(all="ignore"):  # both branches of `where` are evaluated
+            return expression(namespace or numpy_functions(x.dtype), x, *parameters)
+
+    def defaults(self, number):
+        """Return the parameters' defaults, rounded as they are for arrays of a number type."""
+        values = [item.default for item in self.parameters]
+        return tuple(value if isinstance(value, int) else float(number(value)) for value in values)
 
 
-GELU_SCALE, GELU_CUBIC = 1.5957691216057308, 0.044715  # sqrt(8 / pi)
+def _gelu_tanh_exponent(m, x):
+    return m.sqrt(8 / m.pi) * (x + 44715 * x**3 / 10**6)  # 0.044715 itself is no binary number
 
 
-def _gelu_tanh_derivative(x: Array) -> Array:
-    x = np.clip(x, -1e3, 1e3)  # past which it is 0 or 1, and inf - inf would not be
-    argument = GELU_SCALE * (x + GELU_CUBIC * x**3)
-    slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x**2)
-    return special.expit(argument) * (1 + x * slope * special.expit(-argument))
+def _gelu_tanh_derivative(m, x):
+    v, slope = _gelu_tanh_exponent(m, x), m.sqrt(8 / m.pi) * (1 + 3 * 44715 * x**2 / 10**6)
+    return m.expit(v) * (1 + x * slope * m.expit(-v))
 
 
-def _gelu_derivative(x: Array) -> Array:
-    x = np.clip(x, -1e3, 1e3)
-    return special.ndtr(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+def _masked(m, x, mask):
+    return x if mask is None else m.where(mask, x, -math.inf)
 
-
-def _leaky_relu(x: Array) -> Array:
-    return np.where(x > 0, x, x * SLOPE.astype(x.dtype))
-
-
-SLOPE = np.array(np.float32(0.01))  # as the parameter of a float32 array is rounded
 
 REFERENCES = {
-    "relu": Reference(lambda x: np.maximum(x, 0), lambda x: np.heaviside(x, 0.0)),
-    "leaky_relu": Reference(_leaky_relu, lambda x: np.where(x > 0, 1.0, SLOPE)),
-    "sigmoid": Reference(special.expit, lambda x: special.expit(x) * special.expit(-x)),
-    "tanh": Reference(np.tanh, lambda x: 4 * special.expit(2 * x) * special.expit(-2 * x)),
-    "gelu": Reference(lambda x: x * special.ndtr(x), _gelu_derivative),
-    "gelu_tanh": Reference(lambda x: x * special.expit(GELU_SCALE * (x + GELU_CUBIC * x**3)), _gelu_tanh_derivative),
-    "softmax": Reference(lambda x: special.softmax(x, axis=-1), None),
-    "log_softmax": Reference(lambda x: special.log_softmax(x, axis=-1), None),
-    "softmin": Reference(lambda x: special.softmax(-x, axis=-1), None),
-    "logsumexp": Reference(lambda x: special.logsumexp(x, axis=-1), None),
+    "relu": Reference(lambda m, x: m.maximum(x, 0), lambda m, x: m.where(x > 0, 1, 0)),
+    "leaky_relu": Reference(
+        lambda m, x, negative_slope=0.01: m.where(x > 0, x, negative_slope * x),
+        lambda m, x, negative_slope=0.01: m.where(x > 0, 1, negative_slope),
+    ),
+    "sigmoid": Reference(lambda m, x: m.expit(x), lambda m, x: m.expit(x) * m.expit(-x)),
+    "tanh": Reference(lambda m, x: m.tanh(x), lambda m, x: 1 / m.cosh(x) ** 2),
+    "gelu": Reference(lambda m, x: x * m.ndtr(x), lambda m, x: m.ndtr(x) + x * m.exp(-x * x / 2) / m.sqrt(2 * m.pi)),
+    "gelu_tanh": Reference(lambda m, x: x * m.expit(_gelu_tanh_exponent(m, x)), _gelu_tanh_derivative),
+    "softmax": Reference(
+        lambda m, x, axis=-1, mask=None, scale=1.0: m.softmax(_masked(m, scale * x, mask), axis=axis),
+    ),
+    "log_softmax": Reference(
+        lambda m, x, axis=-1, mask=None, scale=1.0: m.log_softmax(_masked(m, scale * x, mask), axis=axis),
+    ),
+    "softmin": Reference(lambda m, x, axis=-1: m.softmax(-x, axis=axis)),
+    "logsumexp": Reference(lambda m, x, axis=-1, keepdims=False: m.logsumexp(x, axis=axis, keepdims=keepdims)),
 }
 
 

@@ -161,8 +161,8 @@ class Rowwise(_OnRows):
         Returns
         -------
         array
-            Of softmax y * (grad_output - sum(grad_output * y)) * scale, where y is the output and the sum runs along the
-            axis; of log_softmax (grad_output - exp(y) * sum(grad_output)) * scale; of softmin what softmax has, with
+            Of softmax y * (grad_output - sum(grad_output * y)) * scale, where y is the output and the sum runs along
+            the axis; of log_softmax (grad_output - exp(y) * sum(grad_output)) * scale; of softmin that of softmax, with
             a scale of -1. 0 where an entry is masked out, whose grad_output counts for nothing.
 
         Raises
@@ -180,8 +180,8 @@ class Rowwise(_OnRows):
             raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
         if self._formulas.output is None:
             raise TypeError(
-                f"{self.__name__}.backward takes x, not output=: exp(output) magnifies the output's rounding error by the "
-                "size of the output, and the gradient would lose digits"
+                f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the size "
+                "of the output, and the gradient would lose digits"
             )
         return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
 

@@ -155,6 +155,7 @@ LOGSUMEXP = Formulas(
 @rowwise(
     SOFTMAX,
     range=(0.0, 1.0),
+    equation=r"\frac{e^{s x_i}}{\sum_j e^{s x_j}}",
     paper="Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs, 1990",
     use="multi-class outputs; attention weights",
     strengths="a probability distribution, differentiable, that grows with each entry's lead",
@@ -178,6 +179,7 @@ def softmax(x, maximum, total):
 @rowwise(
     LOG_SOFTMAX,
     range=(float("-inf"), 0.0),
+    equation=r"s x_i - \log \sum_j e^{s x_j}",
     paper="Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs, 1990",
     use="multi-class outputs that go into a negative log-likelihood",
     strengths="keeps the digits of probabilities near 1 and of those too small for softmax",
@@ -204,6 +206,7 @@ def log_softmax(x, maximum, total):
     SOFTMAX,
     fixed_scale=-1.0,
     range=(0.0, 1.0),
+    equation=r"\frac{e^{-x_i}}{\sum_j e^{-x_j}}",
     paper="Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs, 1990",
     use="weights that favour small entries: distances, energies, costs",
     strengths="a probability distribution over costs without negating them first",
@@ -226,6 +229,7 @@ def softmin(x, minimum, total):
 @reduction(
     LOGSUMEXP,
     range=(float("-inf"), float("inf")),
+    equation=r"\log \sum_j e^{x_j}",
     paper="Blanchard, Higham and Higham, Accurately Computing the Log-Sum-Exp and Softmax Functions, 2021",
     use="partition functions; sums of probabilities kept as logarithms; a smooth maximum",
     strengths="overflows for no finite input; smooth, convex, and at most log(n) above the largest entry",

@@ -1,11 +1,14 @@
 """What the tests share: bit patterns, references in mpmath and SciPy, and the error in units in the last place."""
 
+from types import SimpleNamespace
+
 import mpmath
 import numpy as np
 import pytest
 
 import numact as na
 from numact.base import Elementwise
+from numact.references import REFERENCES
 
 ELEMENTWISE = [name for name, function in na.registry.items() if isinstance(function, Elementwise)]
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -50,38 +53,26 @@ def bit_patterns(stride, start=0):
     return read_only(patterns[~np.isnan(patterns)])
 
 
-def gelu_tanh_argument(x):
-    """Return v with gelu_tanh(x) = x / (1 + e^-v), and its derivative, in mpmath."""
-    scale = mpmath.sqrt(8 / mpmath.pi)
-    cubic = mpmath.mpf("0.044715")
-    return scale * (x + cubic * x**3), scale * (1 + 3 * cubic * x**2)
+def exact(name, which, x, number):
+    """Return the value or the derivative at x in mpmath, with parameters rounded to a number type."""
+    reference = REFERENCES[name]
+    return getattr(reference, which)(mpmath.mpf(x), *reference.defaults(number), namespace=MPMATH)
 
 
-def logistic(x):
-    """1 / (1 + e^-x) in mpmath."""
-    return 1 / (1 + mpmath.exp(-x))
-
-
-def gelu_tanh_derivative(x):
-    """The derivative of gelu_tanh in mpmath."""
-    v, slope = gelu_tanh_argument(x)
-    return logistic(v) + x * slope * logistic(v) * logistic(-v)
-
-
-def upper_tail(x):
-    """The normal distribution's upper tail in mpmath."""
-    return mpmath.erfc(x / mpmath.sqrt(2)) / 2
-
-
-# name -> (value, derivative) at a point of mpmath
-EXACT = {
-    "relu": (lambda x: max(x, 0), lambda x: mpmath.mpf(x > 0)),
-    "leaky_relu": (
-        lambda x: x if x > 0 else mpmath.mpf(0.01) * x,
-        lambda x: mpmath.mpf(1) if x > 0 else mpmath.mpf(0.01),
-    ),
-    "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x)),
-    "tanh": (mpmath.tanh, lambda x: mpmath.sech(x) ** 2),
-    "gelu": (lambda x: x * upper_tail(-x), lambda x: upper_tail(-x) + x * mpmath.npdf(x)),
-    "gelu_tanh": (lambda x: x * logistic(gelu_tanh_argument(x)[0]), gelu_tanh_derivative),
-}
+# What the references call, in as many digits as mpmath's precision says.
+MPMATH = SimpleNamespace(
+    abs=abs,
+    cosh=mpmath.cosh,
+    exp=mpmath.exp,
+    expit=lambda x: 1 / (1 + mpmath.exp(-x)),
+    expm1=mpmath.expm1,
+    log=mpmath.log,
+    log1p=mpmath.log1p,
+    maximum=max,
+    minimum=min,
+    ndtr=lambda x: mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
+    pi=mpmath.pi,
+    sqrt=mpmath.sqrt,
+    tanh=mpmath.tanh,
+    where=lambda condition, first, second: first if condition else second,
+)

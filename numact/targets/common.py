@@ -15,6 +15,8 @@ from numact._version import __version__
 from numact.binding import JIT_OPTIONS
 from numact.primitives import HALF_CONVERSIONS
 
+VERSION = __version__.replace(".", "_")
+
 
 def storage(dtype):
     """Return the NumPy dtype that kernels see for the dtype of a name: half types as the integer of their bits."""
@@ -33,8 +35,7 @@ def conversions(dtype):
 
 def label(formula, dtype):
     """Return a name for a formula's kernels that no other formula, constant or version shares."""
-    version = __version__.replace(".", "_")
-    return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{version}"
+    return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{VERSION}"
 
 
 def row_label(formulas, kind, dtype, scaled, source):
@@ -68,6 +69,13 @@ def define(source, module, scope, label):
     for name in names:
         scope[name].__qualname__ = f"{name}_{label}"
     return [scope[name] for name in names]
+
+
+def renamed(function, prefix):
+    """Return a function of the same code whose cache entries stand apart."""
+    copy = type(function)(function.__code__, function.__globals__, function.__name__)
+    copy.__qualname__ = f"{prefix}_{function.__qualname__}"
+    return copy
 
 
 class CacheFile:

@@ -67,6 +67,7 @@ class Kernel(NamedTuple):
     parallel_from: int
 
 
+@cache
 def parallel_from(formula, dtype):
     """Return the number of elements from which threads pay for a formula and the dtype of a name."""
     kind = common.number(dtype)
@@ -75,10 +76,10 @@ def parallel_from(formula, dtype):
 
 
 @cache
-def kernel(formula, dtype, arrays=1):
-    """Return the `Kernel` of a formula whose first `arrays` arguments are arrays of the dtype of that name."""
-    names = list(formula.__signature__.parameters)
-    inputs, parameters = names[:arrays], names[arrays:]
+def kernel(formula, dtype):
+    """Return the `Kernel` of a formula for arrays of the dtype of that name."""
+    inputs, parameters = list(formula.inputs), list(formula.parameters)
+    names = inputs + parameters
     source = KERNELS.format(
         names=", ".join(names),
         loaded=", ".join([f"load({name})" for name in inputs] + parameters),
@@ -104,7 +105,7 @@ def kernel(formula, dtype, arrays=1):
 
 def elementwise(formula, dtype, arrays, parameters, out):
     """Fill `out` from arrays of its size; all are flat, dense, aligned, and of the dtype of that name, or its bits."""
-    compiled = kernel(formula, dtype, len(arrays))
+    compiled = kernel(formula, dtype)
     if out.size < compiled.parallel_from and compiled.serial.overloads:  # what `run` would do, 0.2 us sooner
         compiled.serial(*arrays, *parameters, out)
         return

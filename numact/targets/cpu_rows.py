@@ -120,18 +120,12 @@ def kernels(formulas, mode, dtype, scaled):
         name = function.__name__
         if name in RowKernels._fields:
             parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
-            serial = common.cached(numba.njit, _renamed(function, "serial"), nogil=True, error_model="numpy")
+            serial = common.cached(numba.njit, common.renamed(function, "serial"), nogil=True, error_model="numpy")
             pairs.append((serial, parallel))
         else:
             options = JIT_OPTIONS if name in INLINED else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
     return RowKernels(*pairs, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
-
-
-def _renamed(function, prefix):
-    copy = type(function)(function.__code__, function.__globals__, function.__name__)
-    copy.__qualname__ = f"{prefix}_{function.__qualname__}"
-    return copy
 
 
 def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):

@@ -1,5 +1,6 @@
 """CUDA kernels: the same bound formulas in grid-stride loops."""
 
+import itertools
 import math
 import warnings
 from contextlib import nullcontext
@@ -21,12 +22,45 @@ THREADS = 256  # of a block
 BLOCKS_PER_MULTIPROCESSOR = 32  # the grid of a large array; more elements go round the loop
 
 ELEMENTWISE = """
-def elementwise({inputs}, out{parameters}):
-    index, step, size = uint64(cuda.grid(1)), uint64(cuda.gridsize(1)), uint64(out.size)
+def elementwise({inputs}, {outs}{parameters}):
+    index, step, size = uint64(cuda.grid(1)), uint64(cuda.gridsize(1)), uint64(out0.size)
     while index < size:
-        out.flat[index] = save(core({loaded}))
+        {values} = core({loaded})
+        {stored}
         index += step
 """
+
+# x[i, k, j] summed over the k of each segment, by a block for as many j as it has columns.
+SUM = """
+def add(total, low, part):
+    result = total + part
+    back = result - total
+    return result, low + ((total - (result - back)) + (part - back))
+
+def sums(x, out, columns):
+    shared = cuda.shared.array(THREADS, number)
+    thread, lanes = cuda.threadIdx.x, cuda.blockDim.x // columns
+    groups, segments = (x.shape[2] + columns - 1) // columns, out.shape[1]
+    share = (x.shape[1] + segments - 1) // segments
+    block = cuda.blockIdx.x
+    while block < x.shape[0] * segments * groups:
+        i, segment = block // groups // segments, block // groups % segments
+        j = block % groups * columns + thread % columns
+        total, low = number(0), number(0)
+        if j < x.shape[2]:
+            for k in range(segment * share + thread // columns, min((segment + 1) * share, x.shape[1]), lanes):
+                total, low = add(total, low, x[i, k, j])
+        shared[thread] = total + low
+        cuda.syncthreads()
+        if thread < columns and j < x.shape[2]:
+            total, low = number(0), number(0)
+            for lane in range(lanes):
+                total, low = add(total, low, shared[lane * columns + thread])
+            out[i, segment, j] = total + low
+        cuda.syncthreads()
+        block += cuda.gridDim.x
+"""
+SEGMENT = 16_384  # elements that one sum is worth splitting for
 
 
 def check_driver():
@@ -59,6 +93,8 @@ class View(NamedTuple):
 
     def broadcast(self, shape):
         """Return the view with that shape, stretched axes with stride 0."""
+        if self.shape == tuple(shape):
+            return self
         missing = len(shape) - len(self.shape)
         own = [0 if size == 1 else stride for size, stride in zip(self.shape, self.strides, strict=True)]
         return self._replace(shape=shape, strides=(0,) * missing + tuple(own))
@@ -104,17 +140,75 @@ def elementwise(interop, formula, arrays, parameters, out):
     temporary = target is None or overlaps(target, inputs)
     result = interop.empty(x, shape, dtype) if temporary else out
     written = view(interop, result) if temporary else target
-    inputs = [item.broadcast(shape) for item in inputs]
-    if all(item.contiguous and item.shape == shape for item in [*inputs, written]):
-        size = (math.prod(shape),)
-        inputs, written = [item.reshape(size) for item in inputs], written.reshape(size)
-    function = elementwise_function(formula, tuple(item.dtype for item in inputs), dtype, written.dtype)
-    grid = blocks(interop, x, -(-math.prod(shape) // THREADS))
-    numbers = [common.number(dtype)(value) for value in parameters]
-    launch(interop, x, function, grid, THREADS, [*inputs, written], numbers)
+    launch_elementwise(interop, x, formula, inputs, [written], parameters, dtype)
     if temporary and out is not None:
         elementwise(interop, IDENTITY, {"x": result}, (), out)
     return result if out is None else out
+
+
+def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
+    """Launch a formula's kernel on views, of which the outs have the whole shape."""
+    shape = outs[0].shape
+    inputs = [item.broadcast(shape) for item in inputs]
+    if all(item.contiguous for item in [*inputs, *outs]):
+        flat = (math.prod(shape),)
+        inputs, outs = ([item.reshape(flat) for item in views] for views in (inputs, outs))
+    kinds, targets = (tuple(item.dtype for item in views) for views in (inputs, outs))
+    function = elementwise_function(formula, kinds, dtype, targets)
+    grid = blocks(interop, x, -(-math.prod(shape) // THREADS))
+    numbers = [common.number(dtype)(value) for value in parameters]
+    launch(interop, x, function, grid, THREADS, [*inputs, *outs], numbers)
+
+
+def gradients(interop, formula, arrays, parameters, outs, summed):
+    """Apply a formula of several results to GPU arrays by name; see `numact.dispatch.gradients`.
+
+    What is to be summed is first computed in memory of the whole shape.
+    """
+    inputs, dtype, shape, _ = prepare(interop, arrays, None)
+    *_, x = arrays.values()
+    owns = dict(zip(arrays, (item.shape if summed else shape for item in inputs), strict=True))
+    targets = {name: view(interop, out) for name, out in outs.items() if out is not None}
+    for name, target in targets.items():
+        dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
+    wide, computed = np.dtype(common.number(dtype)).name, {}
+    for name, out in outs.items():
+        direct = name in targets and owns[name] == shape and not overlaps(targets[name], inputs)
+        computed[name] = out if direct else interop.empty(x, shape, dtype if owns[name] == shape else wide)
+    views = [view(interop, array) for array in computed.values()]
+    launch_elementwise(interop, x, formula, inputs, views, parameters, dtype)
+    results = []
+    for name, out in outs.items():
+        result = computed[name]
+        if owns[name] != shape or (out is not None and out is not result):
+            source = view(interop, result)
+            if owns[name] != shape:
+                source = view(interop, _sum_to(interop, result, owns[name])).reshape(owns[name])
+            result = interop.empty(x, owns[name], dtype) if out is None else out
+            launch_elementwise(interop, x, IDENTITY, [source], [view(interop, result)], (), dtype)
+        results.append(result)
+    return tuple(results)
+
+
+def _sum_to(interop, array, shape):
+    """Return a contiguous array with the sums over the axes along which one of `shape` would repeat."""
+    whole = view(interop, array)
+    own = (1,) * (len(whole.shape) - len(shape)) + tuple(shape)
+    axes = itertools.groupby(zip(own, whole.shape, strict=True), key=lambda sizes: sizes[0] == 1)
+    runs = [(is_summed, math.prod(size for _, size in sizes)) for is_summed, sizes in axes]
+    before, function = 1, sum_function(whole.dtype)
+    for place, (is_summed, length) in enumerate(runs):
+        after = math.prod(size for _, size in runs[place + 1 :])
+        before *= 1 if is_summed else length
+        while is_summed and length != 1:
+            segments = max(1, -(-length // SEGMENT))
+            source = view(interop, array).reshape((before, length, after))
+            array = interop.empty(array, (before, segments, after), whole.dtype)
+            columns = 1 << min(5, (after - 1).bit_length())
+            blocks = before * segments * -(-after // columns)
+            launch(interop, array, function, blocks, THREADS, [source, view(interop, array)], [columns])
+            length = segments
+    return array
 
 
 def launch(interop, x, function, blocks, threads, views, parameters=()):
@@ -149,21 +243,34 @@ def overlaps(target, inputs):
 
 
 @cache
-def elementwise_function(formula, kinds, result, target):
-    """Return the kernel's Python function for a formula, input dtypes, the result's dtype and the dtype of `out`."""
-    names = list(formula.__signature__.parameters)
-    inputs, parameters = names[: len(kinds)], names[len(kinds) :]
-    loaded = [f"number(load_{name}({name}.flat[index]))" for name in inputs]
-    loaded += parameters
-    listed = "".join(f", {name}" for name in parameters)
-    source = ELEMENTWISE.format(inputs=", ".join(inputs), parameters=listed, loaded=", ".join(loaded))
+def elementwise_function(formula, kinds, result, targets):
+    """Return the kernel's Python function for a formula and the dtypes of its inputs, its result and the outs."""
+    inputs, outs = formula.inputs, [f"out{index}" for index in range(len(targets))]
+    source = ELEMENTWISE.format(
+        inputs=", ".join(inputs),
+        outs=", ".join(outs),
+        parameters="".join(f", {name}" for name in formula.parameters),
+        loaded=", ".join([f"number(load_{name}({name}.flat[index]))" for name in inputs] + list(formula.parameters)),
+        values=", ".join(f"value_{out}" for out in outs),
+        stored="; ".join(f"{out}.flat[index] = save_{out}(value_{out})" for out in outs),
+    )
     kind = common.number(result)
     scope = {"cuda": cuda, "uint64": np.uint64, "number": kind, "core": formula.compiled(kind)}
     for name, dtype in zip(inputs, kinds, strict=True):
         scope[f"load_{name}"] = HALF_CONVERSIONS[dtype][0] if dtype in HALF_CONVERSIONS else kind
-    scope["save"] = _save(result, target)
-    (function,) = common.define(source, __name__, scope, "_".join([common.label(formula, result), *kinds, target]))
+    scope |= {f"save_{out}": _save(result, target) for out, target in zip(outs, targets, strict=True)}
+    label = "_".join([common.label(formula, result), *kinds, *targets])
+    (function,) = common.define(source, __name__, scope, label)
     return function
+
+
+@cache
+def sum_function(dtype):
+    """Return the Python function of the kernel that sums arrays of the dtype of a name."""
+    scope = {"cuda": cuda, "number": common.number(dtype), "THREADS": THREADS}
+    add, sums = common.define(SUM, __name__, scope, f"{dtype}_{common.VERSION}")
+    scope["add"] = cuda.jit(add, device=True)
+    return sums
 
 
 def _save(result, target):

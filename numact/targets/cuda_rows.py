@@ -172,9 +172,7 @@ def _copied(interop, x, item, dtype, shape):
 def _fill(interop, x, item, written, dtype):
     """Copy one view to another of its shape."""
     kind = "float32" if dtype == "uint8" else dtype
-    kernel = target.elementwise_function(target.IDENTITY, (item.dtype,), kind, dtype)
-    blocks = target.blocks(interop, x, -(-math.prod(item.shape) // THREADS))
-    target.launch(interop, x, kernel, blocks, THREADS, [item, written])
+    target.launch_elementwise(interop, x, target.IDENTITY, [item], [written], (), kind)
 
 
 def _contiguous(interop, x, item, dtype, shape):

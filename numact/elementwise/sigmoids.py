@@ -1,0 +1,68 @@
+"""Smooth steps between two bounds."""
+
+from numact.base import activation
+from numact.elementary import LOWER, LOWEST, NEGLIGIBLE_FROM, exp_parts, one_plus_exp
+from numact.primitives import copysign, fma
+
+
+@activation(
+    range=(0.0, 1.0),
+    paper="Verhulst, Notice sur la loi que la population suit dans son accroissement, 1838",
+    use="binary outputs; gates of recurrent networks",
+    strengths="a probability: smooth, monotone, bounded",
+    weaknesses="saturates on both sides, where the gradient vanishes; not centred on 0",
+)
+def sigmoid(x):
+    """Logistic sigmoid, 1 / (1 + exp(-x)).
+
+    sigmoid(x) = 1 / (1 + e^-x), in [0, 1]. sigmoid(-inf) = 0, sigmoid(inf) = 1; negative x gives every digit down to
+    the smallest subnormal number.
+
+    Examples
+    --------
+    >>> sigmoid([-1.0, 0.0])
+    array([0.26894142, 0.5       ])
+    """
+    # The sum 1 + e^-x is rounded at most twice, and as a multiple of 2^-LIFT it does not overflow.
+    high = NEGLIGIBLE_FROM if -x < NEGLIGIBLE_FROM else -x
+    return LOWER / one_plus_exp(-LOWEST if high > -LOWEST else high, 0.0)
+
+
+@sigmoid.derivative
+def sigmoid_grad(x):
+    """y * (1 - y) with y = sigmoid(-|x|), which does not cancel where sigmoid is near 1."""
+    t = abs(x)
+    y = LOWER / one_plus_exp(-LOWEST if t > -LOWEST else t, 0.0)
+    return fma(-y, y, y)
+
+
+@activation(
+    range=(-1.0, 1.0),
+    paper="LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998",
+    use="recurrent networks; outputs between -1 and 1",
+    strengths="bounded, odd, and steep at 0",
+    weaknesses="saturates on both sides, where the gradient vanishes",
+)
+def tanh(x):
+    """Hyperbolic tangent.
+
+    tanh(x) = (e^x - e^-x) / (e^x + e^-x), in [-1, 1]. An odd function: tanh(-0.0) is -0.0.
+
+    Examples
+    --------
+    >>> tanh([0.0, 1.0])
+    array([0.        , 0.76159416])
+    """
+    # (1 - e^-2t) / (1 + e^-2t) with e^-2t = power (1 + s): near 0 power is 1 and nothing cancels, nothing overflows,
+    # and no rounded exponential stands in between.
+    high = -2.0 * abs(x)
+    power, s = exp_parts(NEGLIGIBLE_FROM if high < NEGLIGIBLE_FROM else high, 0.0, 0.0)
+    return copysign(fma(power, s, power - 1.0) / fma(power, s, power + 1.0), x)
+
+
+@tanh.derivative
+def tanh_grad(x):
+    """1 - tanh(x)^2 = y - y^2 / 4 with y = 4 sigmoid(-2|x|), which does not cancel where tanh is near 1."""
+    t = 2.0 * abs(x)
+    y = 4.0 * LOWER / one_plus_exp(-LOWEST if t > -LOWEST else t, 0.0)
+    return fma(-0.25 * y, y, y)
