@@ -15,14 +15,14 @@ NOTES = """
 
 Parameters
 ----------
-x : array_like
+{x} : array_like
     Any shape, strides and real dtype.
 {parameters}
 
 Returns
 -------
 array
-    Of the type, shape and device of `x`. Floating dtypes are kept; integers promote as in `numpy.tanh`.
+    Of the type, shape and device of `{x}`. Floating dtypes are kept; integers promote as in `numpy.tanh`.
 
 Raises
 ------
@@ -41,9 +41,9 @@ References
 
 EXTRAS = {
     "bias": """bias : array_like, optional
-    Added to `x` before all else, in the same pass; broadcasts against it.""",
+    Added to `{x}` before all else, in the same pass; broadcasts against it.""",
     "out": """out : array, optional
-    Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `x`.""",
+    Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `{x}`.""",
 }
 RESERVED = {"bias", "out", "output", "grad_output"}
 
@@ -58,11 +58,14 @@ class Info:
         The least and the largest value.
     kinks : tuple of float
         Where the derivative jumps.
+    equation : str
+        The value in LaTeX.
     paper, use, strengths, weaknesses : str
         Where it comes from, where it is used, and why or why not.
     """
 
     range: tuple[float, float]
+    equation: str
     paper: str
     use: str
     strengths: str
@@ -80,6 +83,8 @@ class Activation:
         self.formula, self.info = function, info
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
         self.__module__ = function.__module__
+        if taken := RESERVED & self._value.__signature__.parameters.keys():
+            raise FormulaError(f"{self.__name__}: the name {min(taken)!r} has a meaning of its own in every call")
         self._set_signature(self._value.__signature__)
 
     def _set_signature(self, signature):
@@ -87,17 +92,16 @@ class Activation:
         keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in self._keywords]
         self._defaults = {item.name: item.default for item in rest}
         self.__signature__ = inspect.Signature([x, *rest, *keywords])
-        if taken := sorted(RESERVED & signature.parameters.keys()):
-            raise FormulaError(f"{self.__name__}: the name {taken[0]!r} has a meaning of its own in every call")
         document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
         document, heading, example = document.partition("\n\nExamples\n")
         parameters = "\n".join([self._describe(item) for item in rest] + [EXTRAS[name] for name in self._keywords])
-        self.__doc__ = document + NOTES.format(parameters=parameters, paper=self.info.paper) + heading[2:] + example
+        notes = NOTES.replace("{parameters}", parameters).format(x=x.name, paper=self.info.paper)
+        self.__doc__ = document + notes + heading[2:] + example
 
     def _describe(self, parameter):
         """Return the line of the documentation on an argument."""
         if parameter.name in self._value.inputs:
-            return f"{parameter.name} : array_like\n    Broadcasts against `x`."
+            return f"{parameter.name} : array_like\n    Broadcasts against `{{x}}`."
         kind = "float" if parameter.default is parameter.empty else f"{type(parameter.default).__name__}"
         default = "" if parameter.default is parameter.empty else f", default {parameter.default!r}"
         return f"{parameter.name} : {kind}{default}"
@@ -110,6 +114,10 @@ class Activation:
 
     def __reduce__(self):
         return self.__qualname__
+
+    def _sample(self, x):
+        """Return arguments to try a call with: x for each array, 1 for each number that has no default."""
+        return (x,)
 
     @property
     def scalar(self):
@@ -270,6 +278,10 @@ class Elementwise(Activation):
             raise TypeError(f"{self.__name__}.backward needs x: its output does not give the derivative in all digits")
         return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)
 
+    def _sample(self, x):
+        parameters = [self._defaults[name] for name in self._value.parameters]
+        return (x,) * len(self._value.inputs) + (1.0,) * parameters.count(inspect.Parameter.empty)
+
     def _differentiable(self):
         if self._derivative is None:
             arguments = ", ".join(self._value.inputs + self._value.parameters)
@@ -335,5 +347,5 @@ def activation(function: Callable | None = None, **info):
     """
     if function is None:
         return functools.partial(activation, **info)
-    unknown = {"range": (-np.inf, np.inf), "paper": "", "use": "", "strengths": "", "weaknesses": ""}
+    unknown = {"range": (-np.inf, np.inf), "equation": "", "paper": "", "use": "", "strengths": "", "weaknesses": ""}
     return Elementwise(function, Info(**(unknown | info)))

@@ -49,10 +49,12 @@ class Job(NamedTuple):
             return
         x = put(np.ones(cases[0][0], self.dtype))
         for form in self.function.variants.values() or [self.function]:
-            form(x)
+            value = form(*form._sample(x))
             if form._derivative is not None:
-                form.grad(x)
-                form.backward(x, x)
+                form.grad(*form._sample(x))
+                form.backward(value, *form._sample(x))
+            if form._slope is not None:
+                form.backward(value, output=value)
 
 
 def plan(functions=None, dtypes=None, targets=None):

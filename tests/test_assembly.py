@@ -27,7 +27,7 @@ for name, function in na.registry.items():
     defaults = function._value.formula.__defaults__ or ()
     for label, formula, arrays in (("", function._value, 1), ("_grad", function._derivative, 1),
                                    ("_backward", function._product, 2)):
-        serial = cpu.kernel(formula, "float32", arrays).serial
+        serial = cpu.kernel(formula, "float32").serial
         serial(*[x] * arrays, *defaults, x.copy())
         assembly[name + label] = "".join(serial.inspect_asm().values())
 print(json.dumps(assembly))

@@ -128,7 +128,7 @@ print(na.relu(np.array([-1.0, 2.0])))
 
 def test_cache_folder_that_goes_away(tmp_path):
     """The cache ceases to be a folder after Numba has found it writable."""
-    code = COUNT.format(body="from numact.targets import cpu; kernel = cpu.kernel(na.relu._value, 'float64', 1)")
+    code = COUNT.format(body="from numact.targets import cpu; kernel = cpu.kernel(na.relu._value, 'float64')")
     code += FOLDER_GOES.format(folder=str(tmp_path / "cache"))
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "0 [0. 2.]"
 
@@ -298,7 +298,7 @@ def test_warmup_of_a_function_of_ones_own():
         return x * x * x
 
     na.warmup(cube, np.float32, "cpu")
-    kernel = cpu.kernel(cube._value, "float32", 1)
+    kernel = cpu.kernel(cube._value, "float32")
     assert len(kernel.serial.overloads) == len(kernel.tiles.overloads) == 1
 
 

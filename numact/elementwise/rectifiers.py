@@ -6,6 +6,7 @@ from numact.base import activation
 @activation(
     range=(0.0, float("inf")),
     kinks=(0.0,),
+    equation="",
     paper="Nair and Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, ICML 2010",
     use="hidden layers of convolutional networks",
     strengths="one instruction; the gradient of an active unit does not vanish",
@@ -33,6 +34,7 @@ def relu_grad(x):
 @activation(
     range=(float("-inf"), float("inf")),
     kinks=(0.0,),
+    equation="",
     paper="Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models, ICML 2013",
     use="hidden layers where relu units die; discriminators",
     strengths="as cheap as relu, and a unit with negative input still learns",

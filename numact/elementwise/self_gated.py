@@ -26,6 +26,7 @@ TANH_LIMIT = ByType(float32=10.9, float64=21.8)
 
 @activation(
     range=(-0.17004076, float("inf")),
+    equation="",
     paper="Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415",
     use="hidden layers of transformers",
     strengths="smooth, and passes a little of negative inputs, so units seldom die",

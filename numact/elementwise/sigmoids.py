@@ -7,6 +7,7 @@ from numact.primitives import copysign, fma
 
 @activation(
     range=(0.0, 1.0),
+    equation="",
     paper="Verhulst, Notice sur la loi que la population suit dans son accroissement, 1838",
     use="binary outputs; gates of recurrent networks",
     strengths="a probability: smooth, monotone, bounded",
@@ -38,6 +39,7 @@ def sigmoid_grad(x):
 
 @activation(
     range=(-1.0, 1.0),
+    equation="",
     paper="LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998",
     use="recurrent networks; outputs between -1 and 1",
     strengths="bounded, odd, and steep at 0",

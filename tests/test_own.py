@@ -1,0 +1,212 @@
+"""Activations of the user's own: declared anywhere, with whatever the built-in ones have."""
+
+import linecache
+
+import numba
+import numpy as np
+import pytest
+from conftest import DTYPES, dtype_of
+from processes import run
+
+import numact as na
+from numact.binding import FormulaError
+from numact.elementary import exp, log1p
+
+RANDOM = np.random.default_rng(31)
+
+
+@na.activation(range=(0.0, 1.0), paper="none", use="tests")
+def bump(x, width=1.0):
+    """A bump: exp(-x^2 / width)."""
+    return exp(-x * x / width)
+
+
+@bump.derivative
+def bump_grad(x, width=1.0):
+    return -2.0 * x / width * exp(-x * x / width)
+
+
+@na.activation
+def mixed(x, y, weight, scale=1.0):
+    """Of three arrays and a parameter."""
+    return scale * (weight * x + (1.0 - weight) * log1p(abs(y)))
+
+
+@mixed.derivative
+def mixed_grad(x, y, weight, scale=1.0):
+    sign = 1.0 if y > 0.0 else -1.0
+    return scale * weight, scale * (1.0 - weight) * sign / (1.0 + abs(y)), scale * (x - log1p(abs(y)))
+
+
+def normal(*shape, kind="float32"):
+    return RANDOM.normal(size=shape).astype(dtype_of(kind))
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_it_has_what_the_others_have(kind):
+    x, grad = normal(2, 300, 500, kind=kind)
+    wide = x.astype(np.float64)
+    unit = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-6, "float64": 1e-14}[kind]
+    value, slope = np.exp(-(wide**2) / 2), -wide * np.exp(-(wide**2) / 2)
+    close = {"rtol": unit, "atol": unit}
+    np.testing.assert_allclose(bump(x, 2.0).astype(np.float64), value, **close)
+    np.testing.assert_allclose(bump.grad(x, width=2.0).astype(np.float64), slope, **close)
+    computed = bump.backward(grad, x, 2.0)
+    assert computed.dtype == x.dtype
+    np.testing.assert_allclose(
+        computed.astype(np.float64), grad.astype(np.float64) * slope, rtol=4 * unit, atol=4 * unit
+    )
+    np.testing.assert_array_equal(bump(x[:, 3:77]), bump(x)[:, 3:77])
+    moved, total = bump.backward(grad, x, bias=x[0])
+    assert (moved.shape, total.shape) == (x.shape, x[0].shape)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_several_arrays(kind):
+    x, y, grad = normal(3, 200, 300, kind=kind)
+    weight = normal(300, kind=kind)
+    wide = [item.astype(np.float64) for item in (grad, x, y, weight)]
+    slopes = (
+        wide[3] + 0 * wide[1],
+        (1 - wide[3]) * np.sign(wide[2]) / (1 + abs(wide[2])),
+        wide[1] - np.log1p(abs(wide[2])),
+    )
+    tolerance = {"rtol": 64 * np.finfo(kind).eps, "atol": 64 * np.finfo(kind).eps}
+    value = 3 * (wide[3] * wide[1] + (1 - wide[3]) * np.log1p(abs(wide[2])))
+    np.testing.assert_allclose(mixed(x, y, weight, scale=3.0), value, **tolerance)
+    by_x, by_y, by_weight = mixed.backward(grad, x, y, weight, 3.0)
+    np.testing.assert_allclose(by_x, 3 * wide[0] * slopes[0], **tolerance)
+    np.testing.assert_allclose(by_y, 3 * wide[0] * slopes[1], **tolerance)
+    np.testing.assert_allclose(by_weight, (3 * wide[0] * slopes[2]).sum(0), rtol=1e-5, atol=1e-4)
+    assert len(mixed.grad(x, y, weight)) == 3
+
+
+def test_scalars_in_compiled_code():
+    """In the caller's dtype, with the bits of the array's call."""
+    scalar, one, gelu = bump.scalar, exp.scalar, na.gelu.scalar
+
+    @numba.njit
+    def loop(x, out):
+        for i in range(x.size):
+            out[i] = scalar(x[i]) + one(x[i]) + gelu(x[i])
+
+    @numba.vectorize
+    def together(x):
+        return scalar(x) + one(x) + gelu(x)
+
+    for kind in ("float32", "float64"):
+        x = normal(1000, kind=kind)
+        out = np.empty_like(x)
+        loop(x, out)
+        ones = np.array([one(value) for value in x], kind)
+        np.testing.assert_array_equal(out, bump(x) + ones + na.gelu(x))
+        np.testing.assert_array_equal(together(x), out)
+        assert together(x).dtype == kind
+
+
+def test_without_a_derivative():
+    square = na.activation(lambda x: x * x)
+    for call in (
+        lambda: square.grad(1.0),
+        lambda: square.backward(1.0, 1.0),
+        lambda: square.backward(1.0, 1.0, bias=1.0),
+    ):
+        with pytest.raises(TypeError, match=r"no derivative; declare one with .*\.derivative above a formula of \(x\)"):
+            call()
+
+
+def test_a_derivative_of_other_arguments():
+    double = na.activation(lambda x, factor=2.0: factor * x)
+    with pytest.raises(FormulaError, match="x, factor"):
+        double.derivative(lambda x: 2.0)
+    with pytest.raises(FormulaError, match="output, factor"):
+        double.derivative_from_output(lambda y, factor=2.0: factor)
+
+
+@pytest.mark.parametrize("name", ["out", "bias", "output", "grad_output"])
+def test_names_that_calls_need(name):
+    with pytest.raises(FormulaError, match=f"'{name}'"):
+        na.activation(eval(f"lambda x, {name}=1.0: x * {name}"))
+
+
+def test_from_the_output():
+    double = na.activation(lambda x, rate=1.0: exp(rate * x))
+    double.derivative(lambda x, rate=1.0: rate * exp(rate * x))
+    double.derivative_from_output(lambda output, rate=1.0: rate * output)
+    x = normal(100)
+    grad = normal(100)
+    computed = double.backward(grad, output=double(x, 2.0), rate=2.0)
+    np.testing.assert_allclose(computed, double.backward(grad, x, 2.0), rtol=3e-7)
+
+
+REFUSED = [
+    ("x ** 2.0", r"the operator \*\*"),
+    ("x % 2.0", "the operator %"),
+    ("x // 2.0", "the operator //"),
+    ("x.real", "attribute"),
+    ("[x][0]", "list"),
+    ("f'{x}'", "format"),
+    ("None", "None"),
+    ("'a' if x > 0.0 else x", "'a'"),
+    ("mystery(x)", "'mystery' is unknown"),
+    ("round(x)", "'round'"),
+    ("sum((1.0, 2.0))", "'sum'"),
+    ("x is x", "is"),
+]
+
+
+@pytest.mark.parametrize(("expression", "words"), REFUSED)
+def test_what_cannot_be_compiled_fails_when_declared(expression, words):
+    source = f"def wrong(x):\n    y = x + 1.0\n    return {expression}\n"
+    scope = {}
+    linecache.cache["<wrong>"] = len(source), None, source.splitlines(True), "<wrong>"
+    exec(compile(source, "<wrong>", "exec"), scope)
+    with pytest.raises(FormulaError, match=words) as caught:
+        na.activation(scope["wrong"])
+    assert "wrong, line 3: " in str(caught.value)
+    assert f"    return {expression}" in str(caught.value)
+    assert "straight-line" in str(caught.value)
+
+
+SCRIPT = """
+import sys
+import numpy as np, numact as na
+from numact.elementary import exp
+
+def make(factor):
+    @na.activation
+    def same(x):
+        return factor * exp(x)
+    return same
+
+@na.activation
+def same(x):
+    return x + 1.0
+
+first = same
+
+@na.activation
+def same(x):
+    return x + 2.0
+
+x = np.zeros(3, np.float32)
+scope = {"na": na}
+exec(compile("same = na.activation(lambda x: x - 1.0)", "<cell 1>", "exec"), scope)
+one = scope["same"]
+exec(compile("same = na.activation(lambda x: x - 2.0)", "<cell 1>", "exec"), scope)
+print(first(x)[0], same(x)[0], make(3.0)(x)[0], make(4.0)(x)[0], one(x)[0], scope["same"](x)[0])
+from numact.targets import cpu
+kernel = cpu.kernel(same._value, "float32").serial
+print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+"""
+
+
+def test_one_name_many_times_in_scripts_cells_and_functions(tmp_path):
+    """The cache of the first process serves the second, and never with another's machine code."""
+    script = tmp_path / "own.py"
+    script.write_text(SCRIPT)
+    code = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+    for hits in ("0 1", "1 0"):
+        values, counts = run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache")).splitlines()
+        assert values == "1.0 2.0 3.0 4.0 -1.0 -2.0"
+        assert counts == hits
