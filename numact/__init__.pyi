@@ -50,6 +50,21 @@ class _Softmax(Activation):
         out: Array | None = None,
     ) -> Array: ...
 
+class _LogSoftmax(Activation):
+    def __call__(
+        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
 class _Softmin(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
     def backward(
@@ -102,7 +117,7 @@ __version__: str
 registry: Mapping[str, Activation]
 gelu: _Gelu
 leaky_relu: _LeakyRelu
-log_softmax: _Softmax
+log_softmax: _LogSoftmax
 logsumexp: _Logsumexp
 relu: _Plain
 sigmoid: _Plain

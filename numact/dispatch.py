@@ -1,6 +1,8 @@
 """Where does each array live, and which target serves it?"""
 
 import importlib
+import math
+import operator
 from functools import cache
 
 import numpy as np
@@ -216,6 +218,37 @@ def prepare(arrays, out):
     if name != "bfloat16":
         return arrays, np.dtype(name), shape
     return arrays, next(value.dtype for value in arrays.values() if value.dtype.name == name), shape
+
+
+def _parts(shape, whole=1):
+    """Yield the indices of parts of about `PART` elements of an array of that shape, its last `whole` axes uncut."""
+    last, cut = len(shape) - whole - 1, 0
+    if last < 0:
+        yield ...
+        return
+    while cut < last and math.prod(shape[cut + 1 :]) > PART:
+        cut += 1
+    step = max(1, PART // max(1, math.prod(shape[cut + 1 :])))
+    for outer in np.ndindex(*shape[:cut]):
+        for low in range(0, shape[cut], step):
+            yield *outer, slice(low, low + step)
+
+
+def split_at(shape, axis):
+    """Return the sizes (before, along, after) of an axis.
+
+    Raises
+    ------
+    numpy.exceptions.AxisError
+        If the axis is out of range; a ValueError and an IndexError.
+    TypeError
+        If it is not an integer.
+    """
+    axis = operator.index(axis)
+    if not -len(shape) <= axis < len(shape):
+        raise np.exceptions.AxisError(axis, len(shape))
+    axis %= len(shape)
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 def deliver(result, out):

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from numact import dispatch
-from numact.dispatch import PART, deliver, find_interop, may_overlap
+from numact.dispatch import PART, _parts, deliver, find_interop, may_overlap, split_at
 
 NAMES = {"value": ("x",), "backward": ("grad_output", "x"), "from_output": ("grad_output", "output")}
 LONGEST = 65_536  # entries of a row that is reduced by one thread; a longer one is cut, if there is no other
@@ -121,7 +121,7 @@ def reduction(formulas, x, axis, keepdims, out):
             result = np.empty(final, dtype)
             _reduce(formulas, dtype, _flat(x, dtype), result, rows)
         else:
-            result = _reduce_parts(formulas, x, axes, dtype).reshape(final)
+            result = _reduce_parts(formulas, x, axes, dtype).reshape(final).astype(dtype, copy=False)
     return deliver(result, out)
 
 
@@ -216,37 +216,6 @@ def check_gradient(given, shape):
         fits = False
     if not fits:
         raise ValueError(f"grad_output of shape {given} does not broadcast to the output's shape {shape}")
-
-
-def _parts(shape, whole):
-    """Yield the indices of parts of about `PART` elements of an array of that shape, its last `whole` axes uncut."""
-    last, cut = len(shape) - whole - 1, 0
-    if last < 0:
-        yield ...
-        return
-    while cut < last and math.prod(shape[cut + 1 :]) > PART:
-        cut += 1
-    step = max(1, PART // max(1, math.prod(shape[cut + 1 :])))
-    for outer in np.ndindex(*shape[:cut]):
-        for low in range(0, shape[cut], step):
-            yield *outer, slice(low, low + step)
-
-
-def split_at(shape, axis):
-    """Return the sizes (before, along, after) of an axis.
-
-    Raises
-    ------
-    numpy.exceptions.AxisError
-        If the axis is out of range; a ValueError and an IndexError.
-    TypeError
-        If it is not an integer.
-    """
-    axis = operator.index(axis)
-    if not -len(shape) <= axis < len(shape):
-        raise np.exceptions.AxisError(axis, len(shape))
-    axis %= len(shape)
-    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 def normalize(axis, dimensions):

@@ -96,13 +96,14 @@ def weighted_term(e, g):
 @Formula
 def weighted_shares(total, dot, scale):
     """Return what the entries of a row share in softmax's gradient."""
-    return scale / total, dot / total
+    factor = scale / total
+    return factor, factor * (dot / total)
 
 
 @Formula
-def weighted_gradient(e, g, factor, mean):
-    """Return y * (g - mean) * scale, where y * scale is e * factor."""
-    return e * factor * (g - mean)
+def weighted_gradient(e, g, factor, share):
+    """Return y * (g - mean) * scale, where y * scale is e * factor and share is factor * mean, rounded twice."""
+    return e * fma(g, factor, -share)
 
 
 @Formula

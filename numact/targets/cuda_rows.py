@@ -11,6 +11,7 @@ from numact.targets import common
 from numact.targets import cuda as target
 from numact.targets.cuda import THREADS
 
+# Indices are unsigned: one that may be negative is looked at twice, and takes registers for it.
 # number() around what a compiled function returns matters in the simulator alone, where that is a Python float.
 REDUCTIONS = """
 def block_maximum(value, shared, thread, threads):
@@ -79,12 +80,12 @@ def row_terms(grad, x, {mask}scale, i, j, largest, shared, thread, threads):
     return block_sum(total + low, shared, thread, threads)
 """
 KERNEL = """
-def {mode}({arguments}, {mask}out, wide_scale):
+def {mode}({arguments}, {mask}out, scale):
     shared = cuda.shared.array(THREADS, number)
     thread, threads, inner = cuda.threadIdx.x, cuda.blockDim.x, x.shape[2]
-    scale, row = number(wide_scale), cuda.blockIdx.x
+    row = cuda.blockIdx.x
     while row < x.shape[0] * inner:
-        i, j = row // inner, row % inner
+        i, j = uint64(row // inner), uint64(row % inner)
 {body}
         row += cuda.gridDim.x
 """
@@ -105,7 +106,7 @@ SHARES = """
 """
 ENTRIES = """
         for k in range(thread, x.shape[1], threads):
-            out[i, k, j] = {result}
+            out[i, uint64(k), j] = {result}
 """
 ONE_A_ROW = """
         if thread == 0:
@@ -131,15 +132,15 @@ def _source(kind, is_masked):
     body, result = KERNELS[kind]
     words = {
         "result": result,
-        "x": "number(read(x[i, k, j], scale))",
-        "grad": "number(load(grad[i, k, j]))",
+        "x": "number(read(x[i, uint64(k), j], scale))",
+        "grad": "number(load(grad[i, uint64(k), j]))",
         "mask": "mask, " if is_masked else "",
         "mode": f"row_{kind}",
         "arguments": "x" if kind in ("value", "log", "reduced") else "grad, x",
     }
     if is_masked:
         for name, hidden in (("result", "BLANK"), ("x", "HIDDEN"), ("grad", "number(0)")):
-            words[name] = f"({words[name]} if mask[i, k, j] else {hidden})"
+            words[name] = f"({words[name]} if mask[i, uint64(k), j] else {hidden})"
     source = REDUCTIONS + STEPS + KERNEL.replace("{body}", body)
     for name, text in words.items():
         source = source.replace(f"{{{name}}}", text)
@@ -151,7 +152,7 @@ def function(formulas, mode, dtype, scaled, is_masked):
     """Return the Python function of a row kernel; see `numact.targets.cpu_rows.kernels`."""
     kind = formulas.kind(mode)
     scope = common.row_scope(formulas, kind, dtype, scaled)
-    scope |= {"cuda": cuda, "inf": math.inf, "THREADS": THREADS}
+    scope |= {"cuda": cuda, "uint64": np.uint64, "inf": math.inf, "THREADS": THREADS}
     hidden = scope["number"](0 if kind == "from_output" else -np.inf)
     scope |= {"HIDDEN": hidden, "BLANK": scope["store"](scope["number"](-np.inf if kind == "log" else 0))}
     source = _source(kind, is_masked)
@@ -192,13 +193,13 @@ def _mask(interop, x, mask, shape):
 def _launch(interop, x, kernel, views, rows, scale):
     outer, length, inner = rows
     threads = min(THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
-    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, [float(scale)])
+    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, [scale])
 
 
 def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function to GPU arrays by name; see `numact.dispatch_rows.rowwise`."""
     inputs, dtype, shape, written = target.prepare(interop, arrays, out)
-    rows = dispatch_rows.split_at(shape, axis)
+    rows = dispatch.split_at(shape, axis)
     *_, x = arrays.values()
     inputs = [_contiguous(interop, x, item, dtype, shape) for item in inputs]
     masks = [] if mask is None else [_mask(interop, x, mask, shape)]
@@ -208,7 +209,7 @@ def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
     kernel = function(formulas, mode, dtype, scale != 1.0, mask is not None)
     views = [item.reshape(rows) for item in [*inputs, *masks, target.view(interop, result)]]
     if math.prod(shape):
-        _launch(interop, x, kernel, views, rows, scale)
+        _launch(interop, x, kernel, views, rows, common.number(dtype)(scale))
     return _deliver(interop, result, out)
 
 
@@ -243,7 +244,14 @@ def reduction(interop, formulas, x, axis, keepdims, out):
     rows = math.prod(dispatch_rows.reduced_shape(shape, axes, False)) // rows[2], *rows[1:]  # of no entries, too
     result = interop.empty(x, final, dtype)
     kernel = function(formulas, "value", dtype, False, False)
-    _launch(interop, x, kernel, [flat, target.view(interop, result).reshape((rows[0], rows[2]))], rows, 1.0)
+    _launch(
+        interop,
+        x,
+        kernel,
+        [flat, target.view(interop, result).reshape((rows[0], rows[2]))],
+        rows,
+        common.number(dtype)(1),
+    )
     return _deliver(interop, result, out)
 
 
@@ -264,11 +272,13 @@ def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
     grads = _contiguous(interop, x, grad, dtype, final).reshape((rows[0], rows[2]))
     kernel = function(formulas, "backward", dtype, False, False)
     if dispatch_rows.split_at_axes(shape, axes):
-        _launch(interop, x, kernel, [grads, flat, target.view(interop, result).reshape(rows)], rows, 1.0)
+        _launch(
+            interop, x, kernel, [grads, flat, target.view(interop, result).reshape(rows)], rows, common.number(dtype)(1)
+        )
         return _deliver(interop, result, out)
     order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
     moved = target.view(interop, interop.empty(x, tuple(shape[k] for k in order), dtype))
-    _launch(interop, x, kernel, [grads, flat, moved.reshape(rows)], rows, 1.0)
+    _launch(interop, x, kernel, [grads, flat, moved.reshape(rows)], rows, common.number(dtype)(1))
     back = [order.index(axis) for axis in range(len(shape))]
     moved = moved._replace(shape=shape, strides=tuple(moved.strides[k] for k in back))
     _fill(interop, x, moved, target.view(interop, result), dtype)
