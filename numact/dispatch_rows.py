@@ -30,12 +30,14 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function, by the formulas of its kernels, to a tuple of arrays along an axis."""
     x = arrays[-1]
     overlaps = out is not None and isinstance(out, np.ndarray) and may_overlap(out, arrays)
-    if mask is None and not overlaps and (name := dispatch._plain_dtype(arrays, x, out)):
+    if not overlaps and (name := dispatch._plain_dtype(arrays, x, out)):
         rows = split_at(x.shape, axis)
-        result = np.empty(x.shape, x.dtype) if out is None else out
-        flat = [value.reshape(-1) for value in arrays]
-        cpu_rows_target().rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale)
-        return result
+        if mask is None or _is_plain_mask(mask, x.shape, rows):
+            result = np.empty(x.shape, x.dtype) if out is None else out
+            flat = [value.reshape(-1) for value in arrays]
+            flat_mask = None if mask is None else mask.reshape(-1)
+            cpu_rows_target().rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale, flat_mask)
+            return result
     named = dict(zip(NAMES[mode], arrays, strict=True))
     interop = find_interop(named if mask is None else {**named, "mask": mask}, out)
     if interop is None:
@@ -66,6 +68,12 @@ def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
             if not is_plain:
                 target[part] = values
     return deliver(result, out)
+
+
+def _is_plain_mask(mask, shape, rows):
+    """Return whether a mask can be read in place: an array of the shape of x whose rows are contiguous."""
+    fits = type(mask) is np.ndarray and mask.dtype == bool and mask.shape == shape
+    return fits and mask.flags.c_contiguous and rows[2] == 1
 
 
 def check_mask(mask_shape, mask_dtype, shape):
@@ -103,6 +111,12 @@ def _flat(array, dtype):
 
 def reduction(formulas, x, axis, keepdims, out):
     """Reduce an array over one axis, several or all to one value for each row."""
+    if out is None and dispatch._plain_dtype((x,), x, None) and x.size:
+        axes = normalize(axis, x.ndim)
+        if rows := split_at_axes(x.shape, axes):
+            result = np.empty(reduced_shape(x.shape, axes, keepdims), x.dtype)
+            _reduce(formulas, x.dtype, x.reshape(-1), result, rows)
+            return deliver(result, None)
     interop = find_interop({"x": x}, out)
     if interop is not None:
         return cuda_rows_target().reduction(interop, formulas, x, axis, keepdims, out)

@@ -54,9 +54,10 @@ class Formulas(NamedTuple):
         The weight of an entry in its row's sum, from (x, maximum, scale): without a scale, and with one.
     output : Formula, optional
         Stands for the weight where the gradient is had from the output; None where that would lose digits.
-    logarithm : Formula, optional
-        log(1 + rest) in two parts, from the weights but for one of those that are exactly 1. None where the values are
-        the weights over their sum.
+    logarithm : tuple of Formula, optional
+        The logarithm of the row's sum in two parts, from (maximum, rest), where rest is the sum of the weights but for
+        one of those that are exactly 1: without a scale, and with one. None where the values are the weights over their
+        sum.
     entry : tuple of Formula
         The value from (x, maximum, *logarithm, scale): without a scale, and with one.
     reduced : Formula, optional
@@ -70,7 +71,7 @@ class Formulas(NamedTuple):
     weight: tuple[Formula, Formula]
     gradient: Formula
     output: Formula | None = None
-    logarithm: Formula | None = None
+    logarithm: tuple[Formula, Formula] | None = None
     entry: tuple[Formula, Formula] | None = None
     reduced: Formula | None = None
     term: Formula | None = None

@@ -43,38 +43,40 @@ def scaled_weight(x, maximum, scale):
 
 
 @Formula
-def logarithm(rest):
-    """Return log(1 + rest) in two parts."""
+def logarithm(maximum, rest):
+    """Return maximum + log(1 + rest) in two parts."""
+    log_high, log_low = log_parts(1.0, rest, 0.0)
+    high, low = lead(maximum, -log_high)
+    return high, low + log_low
+
+
+@Formula
+def scaled_logarithm(maximum, rest):
+    """Return log(1 + rest) in two parts; the maximum is not scaled yet."""
     return log_parts(1.0, rest, 0.0)
 
 
 @Formula
-def subtract(high, low, log_high, log_low):
-    """Return high + low - (log_high + log_low), rounded about once."""
-    result, rest = lead(high, log_high)
-    low = (low - log_low) + rest
-    return result + (low if low == low else 0.0)  # of infinite parts the errors are inf - inf
+def difference(x, maximum, log_high, log_low, scale):
+    """Return x - (log_high + log_low), rounded about once, where these are the logarithm of the row's sum."""
+    high, low = lead(x, log_high)
+    low = low - log_low
+    return high + (low if low == low else 0.0)  # of infinite parts the errors are inf - inf
 
 
 @Formula
-def logarithm_of_share(x, maximum, log_high, log_low, scale):
-    """Return x - maximum - (log_high + log_low); scale is 1."""
-    high, low = lead(x, maximum)
-    return subtract(high, low, log_high, log_low)
+def scaled_difference(x, maximum, log_high, log_low, scale):
+    """Return |scale| * (x - maximum) - (log_high + log_low), rounded about once."""
+    lead_high, lead_low = scaled_lead(x, maximum, scale)
+    high, low = lead(lead_high, log_high)
+    low = (lead_low - log_low) + low
+    return high + (low if low == low else 0.0)
 
 
 @Formula
-def scaled_logarithm_of_share(x, maximum, log_high, log_low, scale):
-    """Return |scale| * (x - maximum) - (log_high + log_low)."""
-    high, low = scaled_lead(x, maximum, scale)
-    return subtract(high, low, log_high, log_low)
-
-
-@Formula
-def largest_and_logarithm(maximum, log_high, log_low):
-    """Return maximum + log_high + log_low; of an infinite maximum, the maximum."""
-    result = subtract(maximum, 0.0, -log_high, -log_low)
-    return result if abs(maximum) <= LARGEST else maximum
+def logarithm_of_sum(maximum, log_high, log_low):
+    """Return log_high + log_low; of an infinite maximum, the maximum."""
+    return log_high + log_low if abs(maximum) <= LARGEST else maximum
 
 
 @Formula
@@ -139,16 +141,16 @@ SOFTMAX = Formulas(
 )
 LOG_SOFTMAX = Formulas(
     weight=(weight, scaled_weight),
-    logarithm=logarithm,
-    entry=(logarithm_of_share, scaled_logarithm_of_share),
+    logarithm=(logarithm, scaled_logarithm),
+    entry=(difference, scaled_difference),
     term=plain_term,
     shares=plain_shares,
     gradient=plain_gradient,
 )
 LOGSUMEXP = Formulas(
     weight=(weight, scaled_weight),
-    logarithm=logarithm,
-    reduced=largest_and_logarithm,
+    logarithm=(logarithm, scaled_logarithm),
+    reduced=logarithm_of_sum,
     gradient=reduced_gradient,
 )
 
@@ -199,8 +201,8 @@ def log_softmax(x, maximum, total):
     >>> log_softmax([1.0, 2.0, 3.0])
     array([-2.40760596, -1.40760596, -0.40760596])
     """
-    log_high, log_low = logarithm(total - 1.0)
-    return logarithm_of_share(x, maximum, log_high, log_low, 1.0)
+    log_high, log_low = logarithm(maximum, total - 1.0)
+    return difference(x, maximum, log_high, log_low, 1.0)
 
 
 @rowwise(
@@ -248,5 +250,5 @@ def logsumexp(maximum, total):
     >>> float(logsumexp([1.0, 2.0, 3.0]))
     3.4076059644443806
     """
-    log_high, log_low = logarithm(total - 1.0)
-    return largest_and_logarithm(maximum, log_high, log_low)
+    log_high, log_low = logarithm(maximum, total - 1.0)
+    return logarithm_of_sum(maximum, log_high, log_low)

@@ -51,9 +51,9 @@ def row_scope(formulas, kind, dtype, scaled):
     compute = number(dtype)
     load, store = conversions(dtype)
     is_output = kind == "from_output"
-    bound = {name: getattr(formulas, name) for name in ("logarithm", "reduced", "term", "shares", "gradient")}
+    bound = {name: getattr(formulas, name) for name in ("reduced", "term", "shares", "gradient")}
     bound["weight"] = formulas.output if is_output else formulas.weight[scaled]
-    bound["entry"] = formulas.entry and formulas.entry[scaled]
+    bound |= {name: pair[scaled] for name in ("entry", "logarithm") if (pair := getattr(formulas, name))}
     scope = {name: formula.compiled(compute) for name, formula in bound.items() if formula}
     # A negative scale makes the smallest entry the largest.
     negates = scaled and not is_output

@@ -96,7 +96,7 @@ def gradient_of_row(grad, values, place, norm, total, low, lanes, scale, out, st
 def logarithm_of_lanes(total, low, count, lanes, largest):
     rest = sum_lanes(total, low, lanes)
     others = sum_lanes(count, low, lanes) - ONE
-    return logarithm(others + rest + (largest - largest))  # of NaN where the largest is infinite
+    return logarithm(largest, others + rest + (largest - largest))  # of NaN where the largest is infinite
 
 def finish_value(values, place, total, low, lanes, largest, scale, out, start, length):
     divide(values, place, sum_lanes(total, low, lanes), out, start, length)
@@ -167,7 +167,7 @@ def strip_rests(x, start, width, largest, scale, total, low, count):
 def strip_logarithm(total, low, count, largest):
     for j in range(total.size):
         rest = total[j] + low[j] + (largest[j] - largest[j])
-        total[j], low[j] = logarithm(count[j] - ONE + rest)
+        total[j], low[j] = logarithm(largest[j], count[j] - ONE + rest)
 
 def strip_divide(total, out, start, width):
     for j in range(width):
@@ -342,11 +342,13 @@ def strips({grad}x, out, length, inner, width, scale):
 
 def hide(mask, x, start, fill, part):
     for i in range(part.size):
-        part[i] = x[at(start, i)] if mask[at(start, i)] else fill
+        value = x[at(start, i)]  # read in any case: LLVM vectorises a choice, but no branch
+        part[i] = value if mask[at(start, i)] else fill
 
 def blank(mask, start, out):
     for i in range(out.size):
-        out[i] = out[i] if mask[at(start, i)] else BLANK
+        value = out[i]
+        out[i] = value if mask[at(start, i)] else BLANK
 
 def masked({grad}x, mask, out, length, tile, scale):
     for index in prange((x.size + tile - 1) // tile):

@@ -174,8 +174,8 @@ def public_ufunc(formulas, sign):
     The sign is that of the scale, 1 or -1.
     """
     weight = formulas.weight[0].scalar
-    logarithm, reduced = (formula and formula.scalar for formula in (formulas.logarithm, formulas.reduced))
-    entry = formulas.entry and formulas.entry[0].scalar
+    logarithm, entry = (pair and pair[0].scalar for pair in (formulas.logarithm, formulas.entry))
+    reduced = formulas.reduced and formulas.reduced.scalar
     is_negative = sign < 0
 
     @numba.njit(**JIT_OPTIONS)
@@ -204,13 +204,13 @@ def public_ufunc(formulas, sign):
 
     def logarithms(x, out):
         largest, count, rest = sums(x)
-        high, low = logarithm(count - 1 + rest)
+        high, low = logarithm(largest, count - 1 + rest)
         for i in range(x.size):
             out[i] = entry(signed(x[i]), largest, high, low, 1.0)
 
     def reduce(x, out):
         largest, count, rest = sums(x)
-        out[0] = reduced(largest, *logarithm(count - 1 + rest))
+        out[0] = reduced(largest, *logarithm(largest, count - 1 + rest))
 
     if formulas.reduced:
         row, layout = reduce, "(n)->()"

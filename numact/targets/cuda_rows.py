@@ -96,7 +96,8 @@ TOTAL = """
         total = row_sum(x, {mask}scale, i, j, largest, shared, thread, threads)
 """
 LOGARITHM = """
-        high, low = logarithm(row_rest(x, {mask}scale, i, j, largest, shared, thread, threads))
+        rest = row_rest(x, {mask}scale, i, j, largest, shared, thread, threads)
+        high, low = logarithm(largest, rest)
         high, low = number(high), number(low)
 """
 SHARES = """
