@@ -248,7 +248,7 @@ def logsumexp(maximum, total):
     Examples
     --------
     >>> float(logsumexp([1.0, 2.0, 3.0]))
-    3.4076059644443806
+    3.40760596444438
     """
     log_high, log_low = logarithm(maximum, total - 1.0)
     return logarithm_of_sum(maximum, log_high, log_low)
