@@ -38,7 +38,7 @@ from numact.elementwise import (
     threshold,
 )
 from numact.gated import geglu, glu, reglu, swiglu
-from numact.rowwise import softmax
+from numact.rowwise import log_softmax, logsumexp, softmax, softmin
 from numact.tables import table
 from numact.warmup import warmup
 
@@ -59,6 +59,8 @@ __all__ = [
     "hardtanh",
     "leaky_relu",
     "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
     "mish",
     "prelu",
     "quick_gelu",
@@ -70,6 +72,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "softmax",
+    "softmin",
     "softplus",
     "softshrink",
     "softsign",
@@ -95,5 +98,6 @@ _SMOOTH = softplus, squareplus
 _PIECEWISE = hardtanh, hardsigmoid, hardswish, hardshrink, softshrink, sparse_sigmoid, sparse_plus
 _GATED = glu, swiglu, geglu, reglu
 _ELEMENTWISE = _RECTIFIERS + _EXPONENTIALS + _SIGMOIDS + _SELF_GATED + _SMOOTH + _PIECEWISE + _GATED
-registry = MappingProxyType({f.__name__: f for f in (*_ELEMENTWISE, softmax)})
+_ROWWISE = softmax, log_softmax, softmin, logsumexp
+registry = MappingProxyType({f.__name__: f for f in _ELEMENTWISE + _ROWWISE})
 del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

@@ -168,6 +168,35 @@ class _LeakyRelu(Activation):
         out: Array | None = None,
     ) -> Array: ...
 
+class _LogSoftmax(Activation):
+    def __call__(
+        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Logsumexp(Activation):
+    def __call__(
+        self, x: Array, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        axis: int | tuple[int, ...] | None = -1,
+        keepdims: bool = False,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
 class _Prelu(Activation):
     def __call__(self, x: Array, weight: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
     def grad(self, x: Array, weight: Array, *, out: tuple[Array | None, ...] | None = None) -> tuple[Array, ...]: ...
@@ -220,8 +249,32 @@ class _Silu(Activation):
     ) -> Array: ...
 
 class _Softmax(Activation):
+    def __call__(
+        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        output: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Softmin(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        axis: int = -1,
+        *,
+        output: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
 
 class _Softplus(Activation):
     def __call__(
@@ -284,6 +337,8 @@ hardswish: _Hardswish
 hardtanh: _Hardtanh
 leaky_relu: _LeakyRelu
 log_sigmoid: _Exponential
+log_softmax: _LogSoftmax
+logsumexp: _Logsumexp
 mish: _Hardswish
 prelu: _Prelu
 quick_gelu: _Hardswish
@@ -294,6 +349,7 @@ selu: _Selu
 sigmoid: _Hardswish
 silu: _Silu
 softmax: _Softmax
+softmin: _Softmin
 softplus: _Softplus
 softshrink: _Hardshrink
 softsign: _Hardswish

@@ -60,5 +60,9 @@ ACCURACY = {
     "swiglu": Accuracy(1.5, 4.0, 1.5, 4.0, root=(-2.2, -0.8)),
     "geglu": Accuracy(1.9, 4.5, 1.9, 4.5, root=(-1.35, -0.5)),
     "reglu": Accuracy(0.5, 0.0, 0.5, 0.0),
+    # Of rows of up to 65,536 entries; gradients, and the value of logsumexp, in ULP of the terms that cancel.
     "softmax": Accuracy(4.0, 8.0, 4.0, 8.0),
+    "log_softmax": Accuracy(4.0, 8.0, 4.0, 8.0),
+    "softmin": Accuracy(4.0, 8.0, 4.0, 8.0),
+    "logsumexp": Accuracy(4.0, 8.0, 4.0, 8.0),
 }

@@ -101,7 +101,7 @@ class Activation:
         document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
         document, heading, example = document.partition("\n\nExamples\n")
         parameters = "\n".join([self._describe(item) for item in rest] + [EXTRAS[name] for name in self._keywords])
-        output = "takes `output` in the place of `{x}`" if self._takes_output else "needs `{x}`: {lost}"
+        output = "takes `output` in the place of `{x}`" if self.takes_output else "needs `{x}`: {lost}"
         notes = NOTES.replace("{parameters}", parameters).replace("{output}", output)
         notes = notes.format(x=x.name, paper=self.info.paper, lost=LOST)
         self.__doc__ = document + notes + heading[2:] + example
@@ -124,7 +124,7 @@ class Activation:
         return self.__qualname__
 
     @property
-    def _takes_output(self):
+    def takes_output(self):
         """Whether `.backward` takes the output in the place of the input."""
         return False
 
@@ -293,7 +293,8 @@ class Elementwise(Activation):
         return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)
 
     @property
-    def _takes_output(self):
+    def takes_output(self):
+        """Whether `.backward` takes `output=`: whether a formula for it was declared."""
         return self._slope is not None
 
     def _sample(self, x):
@@ -367,56 +368,3 @@ def activation(function: Callable | None = None, **info):
         return functools.partial(activation, **info)
     unknown = {"range": (-np.inf, np.inf), "equation": "", "paper": "", "use": "", "strengths": "", "weaknesses": ""}
     return Elementwise(function, Info(**(unknown | info)))
-
-
-class Rowwise(Activation):
-    """An activation of whole rows along an axis: the value and `.backward`.
-
-    Its formula, and `.scalar`, give one entry from the entry itself, its row's maximum and its row's sum of weights.
-    """
-
-    def __init__(self, function, info, weight):
-        super().__init__(function, info)
-        self._weight = weight
-
-    def _set_signature(self, signature):
-        x, *_ = signature.parameters.values()
-        axis = inspect.Parameter("axis", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=-1)
-        super()._set_signature(inspect.Signature([x, axis]))
-
-    def __call__(self, x, /, *arguments, out=None, **keywords):
-        """Return the value of each row along an axis; see the activation's own documentation."""
-        (axis,) = arguments if len(arguments) == 1 and not keywords else self._resolve(arguments, keywords)
-        return dispatch.rowwise(self._weight, (x,), axis, out)
-
-    def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
-        """Return the gradient of a loss by x, given its gradient by the output.
-
-        Parameters
-        ----------
-        grad_output : array_like
-            The gradient of a loss by this activation's output, of the shape of `x`.
-        x : array_like
-            The activation's input.
-        *arguments, out, **keywords
-            As for the value.
-
-        Returns
-        -------
-        array
-            y * (grad_output - sum(grad_output * y)), where y is the value and the sum runs along the axis.
-        """
-        (axis,) = arguments if len(arguments) == 1 and not keywords else self._resolve(arguments, keywords)
-        return dispatch.rowwise(self._weight, (grad_output, x), axis, out)
-
-    @cached_property
-    def ufunc(self):
-        """The CPU kernel as a NumPy-style generalised ufunc, (n)->(n), for float32 and float64 (single-threaded)."""
-        from numact.targets import cpu_rows
-
-        return cpu_rows.public_ufunc(self._value, self._weight)
-
-
-def rowwise(weight, **info):
-    """Make a row-wise activation of the formulas of an entry and of its weight in the row's sum; a decorator."""
-    return lambda function: Rowwise(function, Info(**info), weight)

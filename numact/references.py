@@ -23,6 +23,7 @@ def numpy_functions(dtype):
 
     names = {**vars(np), "where": where, "expit": special.expit, "ndtr": special.ndtr, "softmax": special.softmax}
     names |= {"softplus": lambda x: np.logaddexp(0, x), "x_minus_tanh": _x_minus_tanh}
+    names |= {"log_softmax": special.log_softmax, "logsumexp": special.logsumexp}
     return SimpleNamespace(**names)
 
 
@@ -71,6 +72,10 @@ def _gelu_tanh_derivative(m, x):
 def _squareplus(m, x, b=4.0):
     root = m.sqrt(x * x + b)
     return m.where(x > 0, (x + root) / 2, b / 2 / (root - x))
+
+
+def _masked(m, x, mask):
+    return x if mask is None else m.where(mask, x, -math.inf)
 
 
 REFERENCES = {
@@ -172,7 +177,14 @@ REFERENCES = {
         lambda m, gate, up: m.maximum(gate, 0) * up,
         lambda m, gate, up: (m.where(gate > 0, up, 0), m.maximum(gate, 0)),
     ),
-    "softmax": Reference(lambda m, x, axis=-1: m.softmax(x, axis=axis)),
+    "softmax": Reference(
+        lambda m, x, axis=-1, mask=None, scale=1.0: m.softmax(_masked(m, scale * x, mask), axis=axis),
+    ),
+    "log_softmax": Reference(
+        lambda m, x, axis=-1, mask=None, scale=1.0: m.log_softmax(_masked(m, scale * x, mask), axis=axis),
+    ),
+    "softmin": Reference(lambda m, x, axis=-1: m.softmax(-x, axis=axis)),
+    "logsumexp": Reference(lambda m, x, axis=-1, keepdims=False: m.logsumexp(x, axis=axis, keepdims=keepdims)),
 }
 
 

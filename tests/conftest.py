@@ -10,13 +10,17 @@ import numact as na
 from numact.base import Elementwise
 from numact.gated import Halved
 from numact.references import REFERENCES
+from numact.rows import Reduction
 
 # Those of one array, and those that need more: arrays, or numbers without a default. glu takes the halves of one array.
 ELEMENTWISE, SEVERAL = [], []
 for name, function in na.registry.items():
     if isinstance(function, Elementwise) and not isinstance(function, Halved):
         (ELEMENTWISE if len(function._sample(0.0)) == 1 else SEVERAL).append(name)
-ROWWISE = [name for name, function in na.registry.items() if not isinstance(function, Elementwise)]
+# Those whose result has the shape of their only array.
+SHAPED = ELEMENTWISE + [
+    name for name, function in na.registry.items() if not isinstance(function, Elementwise | Reduction)
+]
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 # A formula with a parameter and one of the longest: float32 shows all formulas, and these the kernels around them in
 # the other dtypes.
@@ -44,9 +48,9 @@ def elementwise(request):
     return na.registry[request.param]
 
 
-@pytest.fixture(params=[*ELEMENTWISE, *ROWWISE])
+@pytest.fixture(params=SHAPED)
 def activation(request):
-    """Each activation in turn."""
+    """Each activation whose result has the shape of its input in turn."""
     return na.registry[request.param]
 
 

@@ -5,22 +5,31 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import DTYPES, ELEMENTWISE
+from conftest import DTYPES, ELEMENTWISE, SEVERAL
 from numba import float32, njit
 
 import numact as na
 from numact.binding import JIT_OPTIONS, bind
+from numact.elementary import exp
 
 cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'numact[cuda13]'")
 core = pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'numact[cuda13]'")
 
-KERNELS = [(name, which) for name in ELEMENTWISE for which in ("value", "derivative", "backward")]
-KERNELS += [("softmax", "value"), ("softmax", "backward")]
-# The other GPUs and dtypes compile the gradient, which holds the derivative and takes the most registers.
-CASES = [(*kernel, "float32", (9, 0)) for kernel in KERNELS]
+KERNELS = [(name, which) for name in (*ELEMENTWISE, *SEVERAL) for which in ("value", "derivative", "backward")]
 OTHERS = [("float32", capability) for capability in ((7, 5), (8, 0), (10, 0))]
 OTHERS += [(dtype, (9, 0)) for dtype in DTYPES if dtype != "float32"]
+# The other GPUs and dtypes compile the gradient, which holds the derivative and takes the most registers.
+CASES = [(*kernel, "float32", (9, 0)) for kernel in KERNELS]
 CASES += [(name, which, *other) for name, which in KERNELS if which == "backward" for other in OTHERS]
+ROW_KERNELS = [
+    (name, mode, is_scaled, is_masked)
+    for name, modes in {"softmax": ["value", "backward", "from_output"], "log_softmax": ["value", "backward"]}.items()
+    for mode in modes
+    for is_scaled, is_masked in ((False, False), (True, False), (True, True))
+]
+ROW_KERNELS += [("logsumexp", "value", False, False), ("logsumexp", "backward", False, False)]
+ROW_CASES = [(*kernel, "float32", (9, 0)) for kernel in ROW_KERNELS]
+ROW_CASES += [(*kernel, *other) for kernel in ROW_KERNELS if kernel[1] == "backward" for other in OTHERS]
 REGISTERS = {True: 80, False: 64}  # float64 or not; with 64 and 256 threads a block, a multiprocessor holds four blocks
 
 
@@ -47,16 +56,13 @@ def compile_ptx(monkeypatch, name, which, dtype, capability, dimensions=1, layou
     from numact.targets import cuda as target
 
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=capability))
-    count = 2 if which == "backward" else 1
-    if name == "softmax":
-        function = target.row_functions.__wrapped__(na.softmax._weight, dtype)[which == "backward"]
-        signature = (array(dtype, 3, "C"),) * (count + 1)
-    else:
-        formula = formula_of(name, which)
-        function = target.elementwise_function.__wrapped__(formula, (dtype,) * count, dtype, dtype)
-        parameters = len(formula.__signature__.parameters) - count
-        number = getattr(types, common.number(dtype).__name__)
-        signature = (array(dtype, dimensions, layout),) * (count + 1) + (number,) * parameters
+    formula = formula_of(name, which)
+    results = 1 if which == "value" else len(na.registry[name]._value.inputs)
+    kinds = (dtype,) * len(formula.inputs)
+    function = target.elementwise_function.__wrapped__(formula, kinds, dtype, (dtype,) * results)
+    number = getattr(types, common.number(dtype).__name__)
+    arrays = (array(dtype, dimensions, layout),) * (len(kinds) + results)
+    signature = arrays + (number,) * len(formula.parameters)
     return cuda.compile_ptx(function, signature, cc=capability)[0]
 
 
@@ -68,9 +74,8 @@ def link(ptx, capability):
     return (linker.get_info_log() or "") + (linker.get_error_log() or "")
 
 
-@pytest.mark.parametrize(("name", "which", "dtype", "capability"), CASES)
-def test_kernel(monkeypatch, name, which, dtype, capability):
-    ptx = compile_ptx(monkeypatch, name, which, dtype, capability)
+def check(ptx, dtype, capability):
+    """Hold machine code to what every kernel has: no wider arithmetic, no calls, no spills, few registers."""
     if dtype != "float64":
         assert ".f64" not in ptx
     assert ".local" not in ptx
@@ -80,14 +85,37 @@ def test_kernel(monkeypatch, name, which, dtype, capability):
     assert int(re.search(r"Used (\d+) registers", report)[1]) <= REGISTERS[dtype == "float64"]
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
-def test_strided_kernel_compiles(monkeypatch, name):
-    ptx = compile_ptx(monkeypatch, name, "backward", "float32", (9, 0), 3, "A")
+@pytest.mark.parametrize(("name", "which", "dtype", "capability"), CASES)
+def test_kernel(monkeypatch, name, which, dtype, capability):
+    check(compile_ptx(monkeypatch, name, which, dtype, capability), dtype, capability)
+
+
+@pytest.mark.parametrize(("name", "mode", "is_scaled", "is_masked", "dtype", "capability"), ROW_CASES)
+def test_row_kernel(monkeypatch, name, mode, is_scaled, is_masked, dtype, capability):
+    from numba import types
+    from numba.cuda import dispatcher
+
+    from numact.targets import common, cuda_rows
+
+    function = na.registry[name]
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=capability))
+    kernel = cuda_rows.function.__wrapped__(function._formulas, mode, dtype, is_scaled, is_masked)
+    rows, reduced = array(dtype, 3, "C"), array(dtype, 2 if name == "logsumexp" else 3, "C")
+    inputs = (rows,) if mode == "value" else (reduced, rows)
+    masks = (types.Array(types.uint8, 3, "C"),) if is_masked else ()
+    number = getattr(types, common.number(dtype).__name__)
+    signature = (*inputs, *masks, reduced if mode == "value" else rows, number)
+    check(cuda.compile_ptx(kernel, signature, cc=capability)[0], dtype, capability)
+
+
+@pytest.mark.parametrize(("name", "which"), [kernel for kernel in KERNELS if kernel[1] == "backward"])
+def test_strided_kernel_compiles(monkeypatch, name, which):
+    ptx = compile_ptx(monkeypatch, name, which, "float32", (9, 0), 3, "A")
     assert ".f64" not in ptx
     assert "0 bytes spill stores, 0 bytes spill loads" in link(ptx, (9, 0))
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("name", [*ELEMENTWISE, *SEVERAL])
 def test_nvvm_contracts_nothing(monkeypatch, name):
     """Each fma.rn of the PTX is one that the formula wrote: then CPU and GPU round alike."""
     ptx = compile_ptx(monkeypatch, name, "value", "float32", (9, 0))
@@ -97,3 +125,38 @@ def test_nvvm_contracts_nothing(monkeypatch, name):
     code = "".join(compiled.inspect_llvm().values())
     body = code[: code.index("define", code.index("define") + 1)]
     assert ptx.count("fma.rn") == len(re.findall(r"call\b.*@llvm\.fma", body))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sum_kernel(monkeypatch, dtype):
+    """What sums the gradients of arrays that repeat."""
+    from numba import types
+    from numba.cuda import dispatcher
+
+    from numact.targets import cuda as target
+
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=(9, 0)))
+    rows = array(dtype, 3, "C")
+    kernel = target.sum_function.__wrapped__(dtype)
+    check(cuda.compile_ptx(kernel, (rows, rows, types.int64), cc=(9, 0))[0], dtype, (9, 0))
+
+
+@pytest.mark.parametrize("name", ["gelu", "swiglu"])
+def test_scalar_in_a_kernel(monkeypatch, name):
+    """The user's own kernel, in the dtype of its arrays."""
+    from numba import types
+    from numba.cuda import dispatcher
+
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=(9, 0)))
+    scalar, elementary = na.registry[name].scalar, exp.scalar
+    count = len(na.registry[name]._value.inputs)
+
+    def kernel(x, out):
+        i = cuda.grid(1)
+        if i < x.size:
+            out[i] = (scalar(x[i]) if count == 1 else scalar(x[i], x[i])) + elementary(x[i])
+
+    for kind in ("float32", "float64"):
+        ptx = cuda.compile_ptx(kernel, (getattr(types, kind)[:],) * 2, cc=(9, 0))[0]
+        assert (".f64" in ptx) == (kind == "float64")
+        assert not re.search(r"\bcall\b|__nv_", ptx)

@@ -64,7 +64,7 @@ def methods(function):
     if elementwise:
         listed.append(("grad", [x, *named, "*", f"out: {outs} | None = None"], results))
     given, output = [x, *named], []
-    if function._takes_output:
+    if function.takes_output:
         given = [item if "=" in item else f"{item} | None = None" for item in given]
         output = ["output: Array | None = None"]
     keywords[-1] = f"out: {outs} | None = None"
