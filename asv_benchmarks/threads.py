@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 import numact as na
+from numact.base import Elementwise
 from numact.targets import cpu
 
 SIZES = (4_096, 8_192, 16_384, 32_768, 65_536, 131_072)
@@ -33,13 +34,14 @@ def main():
     print(f"float32, us on one thread / on {numba.get_num_threads()}\n")
     print(f"| | threads from | {' | '.join(f'{size:,}' for size in SIZES)} |\n|---|--:|{'--:|' * len(SIZES)}")
     for name, function in na.registry.items():
-        if not hasattr(function, "grad"):
+        if not isinstance(function, Elementwise) or len(function._value.inputs) > 1:
             continue
         for label, formula in ((name, function._value), (f"{name}.grad", function._derivative)):
             kernel, cells = cpu.kernel(formula, "float32"), []
             for size in SIZES:
                 x = np.random.default_rng(0).normal(0, 3, size).astype(np.float32)
-                arguments = (x, *(formula.formula.__defaults__ or ()), np.ones_like(x))
+                numbers = formula.formula.__defaults__ or (1.0,) * len(formula.parameters)
+                arguments = (x, *numbers, np.ones_like(x))
                 with cpu.only_compiling():
                     cpu.run(kernel.serial, kernel.tiles, True, *arguments)
                 serial, parallel = (1e6 * seconds for seconds in median_times(kernel, arguments))

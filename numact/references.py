@@ -56,7 +56,7 @@ class Reference:
 
     def defaults(self, number=float):
         """Return the parameters' defaults, rounded as they are for arrays of a number type."""
-        values = [item.default for item in self.parameters]
+        values = [item.default for item in self.parameters if item.default is not item.empty]
         return tuple(value if isinstance(value, int) else float(number(value)) for value in values)
 
 

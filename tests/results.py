@@ -3,11 +3,12 @@
 import sys
 
 import numpy as np
-from conftest import DTYPES, ELEMENTWISE, SAMPLE, dtype_of
+from conftest import DTYPES, ELEMENTWISE, SAMPLE, SEVERAL, SHAPED, dtype_of
 
 import numact as na
 
-CASES = [(name, kind) for kind in DTYPES for name in na.registry if kind == "float32" or name in (*SAMPLE, "softmax")]
+NAMES = [*SHAPED, *SEVERAL]
+CASES = [(name, kind) for kind in DTYPES for name in NAMES if kind == "float32" or name in (*SAMPLE, "softmax")]
 
 
 def inputs(name):
@@ -30,10 +31,12 @@ def results():
     found = {}
     for name, kind in CASES:
         function, table = na.registry[name], np.random.default_rng(1).normal(0, 5, (32, 1030)).astype(dtype_of(kind))
-        cases = [(inputs(kind), ())] if name in ELEMENTWISE else [(table, (1,)), (table, (0,)), (table.T.copy(), (1,))]
-        values = [function(x, *axis) for x, axis in cases]
-        gradients = [function.backward(np.roll(x, 1), x, *axis) for x, axis in cases]
-        found[f"{name} value {kind}"] = np.concatenate([value.ravel() for value in values])
+        cases = [(table, 1), (table, 0), (table.T.copy(), 1)]
+        if name in (*ELEMENTWISE, *SEVERAL):
+            cases = [function._sample(inputs(kind))]
+        gradients = [function.backward(np.roll(case[0], 1), *case) for case in cases]
+        gradients = [array for item in gradients for array in (item if isinstance(item, tuple) else (item,))]
+        found[f"{name} value {kind}"] = np.concatenate([function(*case).ravel() for case in cases])
         found[f"{name} backward {kind}"] = np.concatenate([gradient.ravel() for gradient in gradients])
     return {key: value.view(f"u{value.itemsize}") for key, value in found.items()}
 

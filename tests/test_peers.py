@@ -63,9 +63,9 @@ def test_quick_run(tmp_path):
 
 
 def test_cases(peers):
-    cases = peers.list_cases(list(na.registry), peers.DTYPES, peers.SIZES)
+    cases = peers.list_cases(peers.comparable(), peers.DTYPES, peers.SIZES)
     assert len(set(cases)) == len(cases)
-    for name in na.registry:
+    for name in peers.comparable():
         mine = {case[1:4] + case[6:] for case in cases if case.function == name}
         assert len(mine) == 2 * 2 * (3 * 2 + 1)
     softmax = {(case.size, case.shape, case.axis) for case in cases if case.function == "softmax"}
