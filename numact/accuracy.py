@@ -25,7 +25,11 @@ class Accuracy(NamedTuple):
 
 # Over all 2^32 float32 (`pytest -m exhaustive`, 2026-11-24) the largest errors were, value and derivative: relu 0 and
 # 0, leaky_relu 0.5 and 0, sigmoid 1.999 and 1.990, tanh 1.932 and 1.990, gelu 1.749 and 3.020, gelu_tanh 1.987 and
-# 3.827; near the root of the derivative gelu 2.486 and gelu_tanh 3.100 ULP of 0.125.
+# 3.827; near the root of the derivative gelu 2.486 and gelu_tanh 3.100 ULP of 0.125. On 2026-11-25 exponential 1.013
+# and 1.013, celu 0.940 and 1.011, selu 1.962 and 1.114, softsign 1.499 and 2.976, silu 1.998 and 3.106, near its root
+# 2.252, hardswish 1.913 and 1.000, sparse_plus 1.914 and 0.5, the value of quick_gelu 1.996. Not yet over all:
+# quick_gelu's derivative 3.333, near its root 2.713, over all of magnitude 1/8 to 2 and every 255th elsewhere; elu, in
+# a twelfth of all inputs the same bits as celu; the other piecewise functions, one rounding or none, in every 255th.
 ACCURACY = {
     "relu": Accuracy(0.0, 0.0, 0.0, 0.0),
     "leaky_relu": Accuracy(0.5, 0.0, 0.5, 0.0),
@@ -34,21 +38,21 @@ ACCURACY = {
     "threshold": Accuracy(0.0, 0.0, 0.0, 0.0),
     "prelu": Accuracy(0.5, 0.0, 0.5, 0.0),
     "exponential": Accuracy(1.1, 1.1, 1.1, 1.1),
-    "elu": Accuracy(2.0, 2.0, 2.0, 2.0),
-    "celu": Accuracy(2.0, 2.0, 2.0, 2.0),
-    "selu": Accuracy(2.0, 2.0, 2.0, 2.0),
+    "elu": Accuracy(1.0, 1.1, 2.0, 2.0),
+    "celu": Accuracy(1.0, 1.1, 2.0, 2.0),
+    "selu": Accuracy(2.0, 1.2, 2.0, 2.0),
     "sigmoid": Accuracy(2.0, 2.0, 2.0, 2.0),
-    "log_sigmoid": Accuracy(2.0, 2.0, 2.0, 2.0),
+    "log_sigmoid": Accuracy(1.9, 2.0, 2.0, 2.0),
     "tanh": Accuracy(2.0, 2.0, 2.0, 2.0),
-    "tanhshrink": Accuracy(2.0, 4.0, 2.0, 4.0),
-    "softsign": Accuracy(2.0, 4.0, 2.0, 4.0),
+    "tanhshrink": Accuracy(1.7, 3.7, 2.0, 4.0),
+    "softsign": Accuracy(1.5, 3.0, 2.0, 4.0),
     "gelu": Accuracy(1.8, 3.1, 2.0, 4.0, root=(-1.35, -0.5)),
     "gelu_tanh": Accuracy(2.0, 3.9, 2.0, 4.0, root=(-1.35, -0.5)),
-    "silu": Accuracy(2.0, 4.0, 2.0, 4.0, root=(-2.2, -0.8)),
-    "quick_gelu": Accuracy(2.0, 4.0, 2.0, 4.0, root=(-1.3, -0.46)),
-    "mish": Accuracy(2.0, 4.0, 2.0, 4.0, root=(-2.2, -0.6)),
+    "silu": Accuracy(2.0, 3.2, 2.0, 4.0, root=(-2.2, -0.8)),
+    "quick_gelu": Accuracy(2.0, 3.4, 2.0, 4.0, root=(-1.3, -0.46)),
+    "mish": Accuracy(2.0, 3.4, 2.0, 4.0, root=(-2.2, -0.6)),
     "softplus": Accuracy(2.0, 2.0, 2.0, 2.0),
-    "squareplus": Accuracy(2.0, 4.0, 2.0, 4.0),
+    "squareplus": Accuracy(2.0, 3.4, 2.0, 4.0),
     "hardtanh": Accuracy(0.0, 0.0, 0.0, 0.0),
     "hardsigmoid": Accuracy(0.5, 0.0, 0.5, 0.0),
     "hardswish": Accuracy(2.0, 1.0, 2.0, 1.0),

@@ -1,6 +1,7 @@
 """Activations pieced together from straight lines and parabolas."""
 
 from numact.base import activation
+from numact.elementary import sqrt
 from numact.primitives import copysign, fma
 
 MOBILE = "Howard et al., Searching for MobileNetV3, ICCV 2019"
@@ -226,3 +227,9 @@ def sparse_plus(x):
 def sparse_plus_grad(x):
     """sparse_sigmoid(x)."""
     return sparse_sigmoid(x)
+
+
+@sparse_plus.derivative_from_output
+def sparse_plus_slope(output):
+    """The square root of the output, and 1 from 1 on."""
+    return 1.0 if output >= 1.0 else sqrt(output)

@@ -201,8 +201,8 @@ QUICK_LOW = ByType(float32=-2.193450927734375e-08, float64=4.263256414560601e-17
     paper="Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415; named as in CLIP (Radford et al., "
     "ICML 2021)",
     use="transformers that were trained with it, such as CLIP",
-    strengths="close to gelu, to 0.021, for the price of silu",
-    weaknesses="gelu itself is no dearer here",
+    strengths="within 0.021 of gelu, for the price of silu",
+    weaknesses="no probability stands behind it; not monotone",
 )
 def quick_gelu(x):
     """Sigmoid approximation of gelu: x times the sigmoid of 1.702 * x.
