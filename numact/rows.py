@@ -2,8 +2,8 @@
 
 import inspect
 import operator
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 from numact import dispatch_rows
 from numact.base import Activation, Info
@@ -45,7 +45,8 @@ EXPLAINED = {
 }
 
 
-class Formulas(NamedTuple):
+@dataclass(frozen=True, eq=False)  # kernels are looked up by it: a hash of all formulas would take 0.3 us
+class Formulas:
     """What the row kernels of one activation are made of.
 
     Attributes
@@ -156,8 +157,9 @@ class Rowwise(_OnRows):
             As for the value, and with the same values.
         output : array_like, optional
             The activation's output for the same input and parameters. From it the gradient of softmax and softmin takes
-            no exponential. log_softmax does not take it: in float32, exp of an output that was rounded at -20 may be 16
-            units in the last place off, and at -100 it may be 64.
+            no exponential; it is that at the output as given, whose rounding errors come on top. log_softmax does not
+            take it: in float32, exp of an output that was rounded at -20 may be 16 units in the last place off, and at
+            -100 it may be 64.
 
         Returns
         -------

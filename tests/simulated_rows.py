@@ -8,7 +8,7 @@ import numact as na
 
 RANDOM = np.random.default_rng(12)
 FAMILY = ["softmax", "log_softmax", "softmin"]
-SHAPES = [((3, 1), 1), ((2, 33), -1), ((1, 300), 1), ((4, 1, 3), 0), ((1, 40, 2), 1)]  # with the axis
+SHAPES = [((1, 300), 1), ((3, 1), 1), ((2, 9), -1), ((3, 1, 2), 0), ((1, 33, 2), 1)]  # with the axis
 OPTIONS = [{"scale": -1.7}, {"mask": True}, {"mask": True, "scale": 0.6}]
 put = cuda.to_device
 

@@ -40,7 +40,9 @@ def label(formula, dtype):
 
 def row_label(formulas, kind, dtype, scaled, source):
     """Return a name for row kernels that no other formulas, source or version share."""
-    listed = [item for group in formulas for item in (group if isinstance(group, tuple) else (group,)) if item]
+    listed = [
+        item for group in vars(formulas).values() for item in (group if isinstance(group, tuple) else (group,)) if item
+    ]
     parts = [source, *(item.fingerprint(number(dtype)) for item in listed)]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
     return "_".join([kind, *["scaled"] * scaled, dtype, digest, __version__.replace(".", "_")])

@@ -85,38 +85,6 @@ def row_gradient(grad, begin, values, place, first, second, out, start, length):
         g = load(grad[at(begin, i)])
         out[at(start, i)] = store(gradient(stored(values[at(place, i)]), g, first, second))
 
-def gradient_of_row(grad, values, place, norm, total, low, lanes, scale, out, start, length):
-    add_terms(grad, start, length, values, place, total, low, lanes)
-    first, second = shares(norm, sum_lanes(total, low, lanes), scale)
-    if is_same(grad, out):
-        row_gradient(grad[start : start + length].copy(), 0, values, place, first, second, out, start, length)
-    else:
-        row_gradient(grad, start, values, place, first, second, out, start, length)
-
-def logarithm_of_lanes(total, low, count, lanes, largest):
-    rest = sum_lanes(total, low, lanes)
-    others = sum_lanes(count, low, lanes) - ONE
-    return logarithm(largest, others + rest + (largest - largest))  # of NaN where the largest is infinite
-
-def finish_value(values, place, total, low, lanes, largest, scale, out, start, length):
-    divide(values, place, sum_lanes(total, low, lanes), out, start, length)
-
-def finish_log(values, place, total, low, count, lanes, largest, scale, out, start, length):
-    log_high, log_low = logarithm_of_lanes(total, low, count, lanes, largest)
-    subtract(values, place, largest, log_high, log_low, scale, out, start, length)
-
-def finish_reduced(values, place, total, low, count, lanes, largest, scale, out, start, length):
-    log_high, log_low = logarithm_of_lanes(total, low, count, lanes, largest)
-    out[start // length] = store(reduced(largest, log_high, log_low))
-
-def finish_backward(grad, values, place, total, low, lanes, largest, scale, out, start, length):
-    norm = sum_lanes(total, low, lanes)
-    gradient_of_row(grad, values, place, norm, total, low, lanes, scale, out, start, length)
-
-def finish_reduced_backward(grad, values, place, total, low, lanes, largest, scale, out, start, length):
-    factor = load(grad[start // length]) / sum_lanes(total, low, lanes)
-    multiply(values, place, factor, out, start, length)
-
 def long_rows({grad}x, out, length, scale):
     padded = (length + LANES - 1) // LANES * LANES
     group = max(1, GROUPED // padded)
@@ -131,15 +99,18 @@ def long_rows({grad}x, out, length, scale):
             {sum}(values, k * padded, padded, largest[k], scale, total, low, {count}k * LANES)
         for k in range(rows):
             row, place, lanes = start + k * length, k * padded, k * LANES
-            {finish}({grad}values, place, total, low, {count}lanes, largest[k], scale, out, row, length)
+            {finish}
 
 def long_rows_from_output(grad, x, out, length, scale):
     total, low = np.zeros(LANES, number), np.zeros(LANES, number)
-    for start in range(0, x.size, length):
-        if is_same(x, out):
-            gradient_of_row(grad, x[start : start + length].copy(), 0, ONE, total, low, 0, scale, out, start, length)
+    for row in range(0, x.size, length):
+        add_terms(grad, row, length, x, row, total, low, 0)
+        first, second = shares(ONE, sum_lanes(total, low, 0), scale)
+        if is_same(grad, out) or is_same(x, out):
+            grads, part = grad[row : row + length].copy(), x[row : row + length].copy()
+            row_gradient(grads, 0, part, 0, first, second, out, row, length)
         else:
-            gradient_of_row(grad, x, start, ONE, total, low, 0, scale, out, start, length)
+            row_gradient(grad, row, x, row, first, second, out, row, length)
 """
 
 COLUMNS = """
@@ -358,4 +329,25 @@ def masked({grad}x, mask, out, length, tile, scale):
         rows({grads}part, out[start:stop], length, number(scale))
         blank(mask, start, out[start:stop])
 """
+# What is made of a row once its weights are summed. These lines stand in the loop over rows: a function for them would
+# take 36 ns a row, to count the references of its arrays.
+LOGARITHM = """rest = sum_lanes(total, low, lanes)
+            others = sum_lanes(count, low, lanes) - ONE
+            rest += largest[k] - largest[k]  # NaN where the largest is infinite
+            log_high, log_low = logarithm(largest[k], others + rest)
+            """
+FINISH = {
+    "value": "divide(values, place, sum_lanes(total, low, lanes), out, row, length)",
+    "log": LOGARITHM + "subtract(values, place, largest[k], log_high, log_low, scale, out, row, length)",
+    "reduced": LOGARITHM + "out[row // length] = store(reduced(largest[k], log_high, log_low))",
+    "backward": """norm = sum_lanes(total, low, lanes)
+            add_terms(grad, row, length, values, place, total, low, lanes)
+            first, second = shares(norm, sum_lanes(total, low, lanes), scale)
+            if is_same(grad, out):
+                row_gradient(grad[row : row + length].copy(), 0, values, place, first, second, out, row, length)
+            else:
+                row_gradient(grad, row, values, place, first, second, out, row, length)""",
+    "reduced_backward": """factor = load(grad[row // length]) / sum_lanes(total, low, lanes)
+            multiply(values, place, factor, out, row, length)""",
+}
 KERNELS = SUMS + LONG_ROWS + COLUMNS + DRIVERS

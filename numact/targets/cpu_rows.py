@@ -9,7 +9,7 @@ import numpy as np
 from numact.binding import JIT_OPTIONS
 from numact.primitives import maximum
 from numact.targets import common, cpu
-from numact.targets.cpu_row_source import KERNELS
+from numact.targets.cpu_row_source import FINISH, KERNELS
 
 PASSES = 2  # a row costs about twice its weights
 LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
@@ -21,7 +21,6 @@ FEW = 524_288
 STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
 NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
 LEAST = 128  # columns, where a wider strip would leave threads without one
-INLINED = ("at", "add", "finish_value", "finish_log", "finish_reduced", "finish_backward", "finish_reduced_backward")
 SIZES = {"LANES": LANES, "GROUPED": GROUPED, "SHORT": SHORT, "TURNED": TURNED}
 
 # What the braces in the kernels' source stand for, by what is computed.
@@ -32,7 +31,7 @@ VALUE = {
     "out_part": "out[start:stop]",
     "sum": "add_weights",
     "count": "",
-    "finish": "finish_value",
+    "finish": FINISH["value"],
     "strip": "strip_value",
     "long_rows": "long_rows",
     "grads_empty": "",
@@ -41,10 +40,10 @@ VALUE = {
     "few_columns": "rows(turned, values, length, scale)\n    turn_back(values, out, inner, length)",
     "hide_grads": "",
 }
-LOG = VALUE | {"sum": "add_rests", "count": "count, ", "finish": "finish_log", "strip": "strip_log"}
+LOG = VALUE | {"sum": "add_rests", "count": "count, ", "finish": FINISH["log"], "strip": "strip_log"}
 REDUCED = LOG | {
     "out_part": "out[start // length : stop // length]",
-    "finish": "finish_reduced",
+    "finish": FINISH["reduced"],
     "strip": "strip_reduced",
     "turn_values": "move(values[:rows], out[row : row + rows])",
     "few_columns": "rows(turned, out, length, scale)",
@@ -53,7 +52,7 @@ BACKWARD = VALUE | {
     "grad": "grad, ",
     "grads": "grads, ",
     "grad_part": "grad[start:stop], ",
-    "finish": "finish_backward",
+    "finish": FINISH["backward"],
     "strip": "strip_backward",
     "grads_empty": "grads = np.zeros(size, x.dtype)\n    ",
     "turn_grads": "turn(grad[start : start + size], grads, length, count)\n        ",
@@ -70,7 +69,7 @@ WORDS = {
     "reduced_backward": BACKWARD
     | {
         "grad_part": "grad[start // length : stop // length], ",
-        "finish": "finish_reduced_backward",
+        "finish": FINISH["reduced_backward"],
         "strip": "strip_reduced_backward",
         "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
         "turn_grads": "move(grad[row : row + rows], grads[:rows])\n        ",
@@ -123,7 +122,7 @@ def kernels(formulas, mode, dtype, scaled):
             serial = common.cached(numba.njit, common.renamed(function, "serial"), nogil=True, error_model="numpy")
             pairs.append((serial, parallel))
         else:
-            options = JIT_OPTIONS if name in INLINED else {"error_model": "numpy"}
+            options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
     return RowKernels(*pairs, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
 
