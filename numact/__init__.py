@@ -6,7 +6,7 @@ from numact._version import __version__
 from numact.base import Activation, activation
 from numact.binding import FormulaError
 from numact.elementwise import gelu, gelu_tanh, leaky_relu, relu, sigmoid, tanh
-from numact.rowwise import softmax
+from numact.rowwise import log_softmax, logsumexp, softmax, softmin
 from numact.warmup import warmup
 
 __all__ = [
@@ -16,14 +16,22 @@ __all__ = [
     "activation",
     "gelu",
     "leaky_relu",
+    "log_softmax",
+    "logsumexp",
     "registry",
     "relu",
     "sigmoid",
     "softmax",
+    "softmin",
     "tanh",
     "warmup",
 ]
 
 # name -> activation: what the tests, the benchmarks and the documentation go through
-registry = MappingProxyType({f.__name__: f for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax)})
+registry = MappingProxyType(
+    {
+        f.__name__: f
+        for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax, log_softmax, softmin, logsumexp)
+    }
+)
 del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

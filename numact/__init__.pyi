@@ -35,8 +35,66 @@ class _Gelu(Activation):
     ) -> Array: ...
 
 class _Softmax(Activation):
+    def __call__(
+        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        output: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _LogSoftmax(Activation):
+    def __call__(
+        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Softmin(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        axis: int = -1,
+        *,
+        output: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Logsumexp(Activation):
+    def __call__(
+        self,
+        x: Array,
+        axis: int | tuple[int, ...] | None = -1,
+        keepdims: bool = False,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        axis: int | tuple[int, ...] | None = -1,
+        keepdims: bool = False,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
 
 class _User(Activation):
     variants: Mapping[str, Activation]
@@ -59,7 +117,10 @@ __version__: str
 registry: Mapping[str, Activation]
 gelu: _Gelu
 leaky_relu: _LeakyRelu
+log_softmax: _LogSoftmax
+logsumexp: _Logsumexp
 relu: _Plain
 sigmoid: _Plain
 softmax: _Softmax
+softmin: _Softmin
 tanh: _Plain

@@ -107,9 +107,13 @@ def copy_seconds(target, x, out):
 def measure(name, target, host, copy):
     """Return one line of the report: an activation on an array of one target."""
     from numact.references import REFERENCES, ulp_error
+    from numact.rows import Reduction
 
     function, reference = na.registry[name], REFERENCES[name]
-    x, out = target.put(host), target.put(np.ones_like(host))
+    # A reduction has one value for each row.
+    result = np.ones(host.shape[:1] if isinstance(function, Reduction) else host.shape, host.dtype)
+    x, out = target.put(host), target.put(result)
+    moved = host.nbytes + result.nbytes
     seconds = target.seconds(lambda: function(x, out=out))
     rows = max(1, SAMPLE_ELEMENTS // host.shape[1])
     computed = target.get(out)[:rows]
@@ -123,8 +127,8 @@ def measure(name, target, host, copy):
         "target": target.name,
         "shape": list(host.shape),
         "milliseconds": seconds * 1e3,
-        "gigabytes_per_second": 2 * host.nbytes / seconds / 1e9,
-        "share_of_copy": copy / seconds,
+        "gigabytes_per_second": moved / seconds / 1e9,
+        "share_of_copy": copy * moved / (2 * host.nbytes) / seconds,
         "times_numpy": peer / seconds,
         "largest_error_ulp": float(error.max()),
     }

@@ -33,5 +33,9 @@ ACCURACY = {
     "tanh": Accuracy(2.0, 2.0, 2.0, 2.0),
     "gelu": Accuracy(1.8, 3.1, 2.0, 4.0, root=(-1.35, -0.5)),
     "gelu_tanh": Accuracy(2.0, 3.9, 2.0, 4.0, root=(-1.35, -0.5)),
+    # Of rows of up to 65,536 entries; gradients, and the value of logsumexp, in ULP of the terms that cancel.
     "softmax": Accuracy(4.0, 8.0, 4.0, 8.0),
+    "log_softmax": Accuracy(4.0, 8.0, 4.0, 8.0),
+    "softmin": Accuracy(4.0, 8.0, 4.0, 8.0),
+    "logsumexp": Accuracy(4.0, 8.0, 4.0, 8.0),
 }

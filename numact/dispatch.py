@@ -139,12 +139,6 @@ def numpy_arrays():
     return importlib.import_module("numact.numpy_arrays")
 
 
-@cache
-def cpu_rows_target():
-    """Import the CPU target's row kernels at the first call."""
-    return importlib.import_module("numact.targets.cpu_rows")
-
-
 def cuda_target():
     """Import the CUDA target, or say what is missing."""
     try:
@@ -226,51 +220,14 @@ def prepare(arrays, out):
     return arrays, next(value.dtype for value in arrays.values() if value.dtype.name == name), shape
 
 
-def rowwise(weight, arrays, axis, out):
-    """Apply a row-wise function, by the formula of its weights, to a tuple of arrays along an axis."""
-    x = arrays[-1]
-    overlaps = out is not None and isinstance(out, np.ndarray) and may_overlap(out, arrays)
-    if not overlaps and (name := _plain_dtype(arrays, x, out)):
-        rows = split_at(x.shape, axis)
-        result = np.empty(x.shape, x.dtype) if out is None else out
-        cpu_rows_target().rowwise(weight, name, [value.reshape(-1) for value in arrays], result.reshape(-1), rows)
-        return result
-    named = dict(zip(("grad_output", "x")[-len(arrays) :], arrays, strict=True))
-    interop = find_interop(named, out)
-    if interop is None:
-        return _rowwise_on_cpu(weight, named, axis, out)
-    return cuda_target().rowwise(interop, weight, named, axis, out)
-
-
-def _rowwise_on_cpu(weight, arrays, axis, out):
-    """Apply a row-wise function to NumPy arrays of any kind, some rows at a time."""
-    from numact.targets import common, cpu_rows
-
-    arrays, dtype, shape = prepare(arrays, out)
-    split_at(shape, axis)
-    overlaps = out is not None and may_overlap(out, arrays.values())
-    result = np.empty(shape, dtype) if out is None or overlaps else out
-    storage = common.storage(dtype.name)
-    inputs = [np.moveaxis(np.broadcast_to(value, shape), axis, -1) for value in arrays.values()]
-    target = np.moveaxis(result, axis, -1)
-    with np.errstate(all="ignore"):
-        for part in _parts(target.shape):
-            flat = [np.array(value[part], dtype, order="C").reshape(-1).view(storage) for value in inputs]
-            values = np.empty(target[part].shape, dtype)
-            rows = values.size // max(shape[axis], 1), shape[axis], 1
-            cpu_rows.rowwise(weight, dtype.name, flat, values.reshape(-1).view(storage), rows)
-            target[part] = values
-    return deliver(result, out)
-
-
-def _parts(shape):
-    """Yield the indices of parts of about `PART` elements that make up an array of that shape, its last axis whole."""
-    cut = 0
-    while cut < len(shape) - 2 and math.prod(shape[cut + 1 :]) > PART:
-        cut += 1
-    if len(shape) == 1:
+def _parts(shape, whole=1):
+    """Yield the indices of parts of about `PART` elements of an array of that shape, its last `whole` axes uncut."""
+    last, cut = len(shape) - whole - 1, 0
+    if last < 0:
         yield ...
         return
+    while cut < last and math.prod(shape[cut + 1 :]) > PART:
+        cut += 1
     step = max(1, PART // max(1, math.prod(shape[cut + 1 :])))
     for outer in np.ndindex(*shape[:cut]):
         for low in range(0, shape[cut], step):

@@ -22,6 +22,7 @@ def numpy_functions(dtype):
         return np.where(condition, np.asarray(first, dtype), np.asarray(second, dtype))
 
     names = {**vars(np), "where": where, "expit": special.expit, "ndtr": special.ndtr, "softmax": special.softmax}
+    names |= {"log_softmax": special.log_softmax, "logsumexp": special.logsumexp}
     return SimpleNamespace(**names)
 
 
@@ -60,6 +61,10 @@ def _gelu_tanh_derivative(m, x):
     return m.expit(v) * (1 + x * slope * m.expit(-v))
 
 
+def _masked(m, x, mask):
+    return x if mask is None else m.where(mask, x, -math.inf)
+
+
 REFERENCES = {
     "relu": Reference(lambda m, x: m.maximum(x, 0), lambda m, x: m.where(x > 0, 1, 0)),
     "leaky_relu": Reference(
@@ -70,7 +75,14 @@ REFERENCES = {
     "tanh": Reference(lambda m, x: m.tanh(x), lambda m, x: 1 / m.cosh(x) ** 2),
     "gelu": Reference(lambda m, x: x * m.ndtr(x), lambda m, x: m.ndtr(x) + x * m.exp(-x * x / 2) / m.sqrt(2 * m.pi)),
     "gelu_tanh": Reference(lambda m, x: x * m.expit(_gelu_tanh_exponent(m, x)), _gelu_tanh_derivative),
-    "softmax": Reference(lambda m, x, axis=-1: m.softmax(x, axis=axis)),
+    "softmax": Reference(
+        lambda m, x, axis=-1, mask=None, scale=1.0: m.softmax(_masked(m, scale * x, mask), axis=axis),
+    ),
+    "log_softmax": Reference(
+        lambda m, x, axis=-1, mask=None, scale=1.0: m.log_softmax(_masked(m, scale * x, mask), axis=axis),
+    ),
+    "softmin": Reference(lambda m, x, axis=-1: m.softmax(-x, axis=axis)),
+    "logsumexp": Reference(lambda m, x, axis=-1, keepdims=False: m.logsumexp(x, axis=axis, keepdims=keepdims)),
 }
 
 

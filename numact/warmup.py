@@ -42,8 +42,10 @@ class Job(NamedTuple):
         if not isinstance(self.function, Elementwise):
             for shape, axis in cases:
                 x = put(np.ones(shape, self.dtype))
-                self.function(x, axis)
-                self.function.backward(x, x, axis)
+                y = self.function(x, axis)
+                self.function.backward(y, x, axis)
+                if self.function.takes_output:
+                    self.function.backward(x, axis=axis, output=x)
             return
         x = put(np.ones(cases[0][0], self.dtype))
         for form in self.function.variants.values() or [self.function]:

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from numact._version import __version__
+from numact.binding import JIT_OPTIONS
 from numact.primitives import HALF_CONVERSIONS
 
 VERSION = __version__.replace(".", "_")
@@ -35,6 +36,31 @@ def conversions(dtype):
 def label(formula, dtype):
     """Return a name for a formula's kernels that no other formula, constant or version shares."""
     return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{VERSION}"
+
+
+def row_label(formulas, kind, dtype, scaled, source):
+    """Return a name for row kernels that no other formulas, source or version share."""
+    listed = [
+        item for group in vars(formulas).values() for item in (group if isinstance(group, tuple) else (group,)) if item
+    ]
+    parts = [source, *(item.fingerprint(number(dtype)) for item in listed)]
+    digest = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+    return "_".join([kind, *["scaled"] * scaled, dtype, digest, __version__.replace(".", "_")])
+
+
+def row_scope(formulas, kind, dtype, scaled):
+    """Return what the names in the source of row kernels mean that the targets share."""
+    compute = number(dtype)
+    load, store = conversions(dtype)
+    is_output = kind == "from_output"
+    bound = {name: getattr(formulas, name) for name in ("reduced", "term", "shares", "gradient")}
+    bound["weight"] = formulas.output if is_output else formulas.weight[scaled]
+    bound |= {name: pair[scaled] for name in ("entry", "logarithm") if (pair := getattr(formulas, name))}
+    scope = {name: formula.compiled(compute) for name, formula in bound.items() if formula}
+    # A negative scale makes the smallest entry the largest.
+    negates = scaled and not is_output
+    read = (lambda x, scale: load(x) if scale > 0 else -load(x)) if negates else (lambda x, scale: load(x))
+    return scope | {"load": load, "store": store, "number": compute, "read": numba.njit(read, **JIT_OPTIONS)}
 
 
 def define(source, module, scope, label):

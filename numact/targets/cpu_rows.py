@@ -1,4 +1,4 @@
-"""CPU kernels for row-wise functions: along contiguous rows, or down columns in strips."""
+"""CPU kernels for row-wise functions: which formulas and which source make them, and which of them an array needs."""
 
 from functools import cache
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 from numact.binding import JIT_OPTIONS
 from numact.primitives import maximum
 from numact.targets import common, cpu
+from numact.targets.cpu_row_source import FINISH, KERNELS
 
 PASSES = 2  # a row costs about twice its weights
 LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
@@ -20,256 +21,61 @@ FEW = 524_288
 STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
 NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
 LEAST = 128  # columns, where a wider strip would leave threads without one
+SIZES = {"LANES": LANES, "GROUPED": GROUPED, "SHORT": SHORT, "TURNED": TURNED}
 
-# Loops over arrays stand in functions of their own: in one with others LLVM leaves them scalar. They take whole arrays
-# and where to begin, since a slice costs 10 ns (its reference is counted atomically); `at` makes an index unsigned, as
-# one that may be negative is looked at twice. Where a loop would write what it reads, it reads from a copy: LLVM runs
-# one whose arrays overlap as scalar code.
-KERNELS = """
-def at(start, i):
-    return uint64(start + i)
-
-def add(total, low, part):
-    result = total + part
-    back = result - total
-    return result, low + ((total - (result - back)) + (part - back))
-
-def load_row(x, start, length, values, place, padded):
-    result = load(x[at(start, 0)])
-    for i in range(length):
-        value = load(x[at(start, i)])
-        values[at(place, i)] = value
-        result = maximum(result, value)
-    for i in range(length, padded):
-        values[at(place, i)] = -np.inf
-    return result
-
-def add_weights(values, place, padded, largest, total, low, lanes):
-    for first in range(0, padded, LANES):
-        for j in range(LANES):
-            e = weight(values[at(place + first, j)], largest)
-            values[at(place + first, j)] = e
-            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], e)
-
-def add_products(grad, start, length, values, place, total, low, lanes):
-    for first in range(0, length, LANES):
-        for j in range(min(LANES, length - first)):
-            product = load(grad[at(start + first, j)]) * values[at(place + first, j)]
-            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], product)
-
-def sum_lanes(total, low, lanes):
-    for j in range(16):
-        for k in range(16, LANES, 16):
-            i, other = at(lanes, j), at(lanes + k, j)
-            total[i], low[i] = add(total[i], low[i] + low[other], total[other])
-    result, rest = total[at(lanes, 0)], low[at(lanes, 0)]
-    for j in range(1, 16):
-        result, rest = add(result, rest + low[at(lanes, j)], total[at(lanes, j)])
-    for j in range(LANES):
-        total[at(lanes, j)], low[at(lanes, j)] = 0, 0
-    return result + rest
-
-def divide(values, place, total, out, start, length):
-    for i in range(length):
-        out[at(start, i)] = store(values[at(place, i)] / total)
-
-def row_gradient(grad, begin, values, place, total, dot, out, start, length):
-    for i in range(length):
-        out[at(start, i)] = store(values[at(place, i)] / total * (load(grad[at(begin, i)]) - dot))
-
-def is_same(array, out):
-    return array.ctypes.data == out.ctypes.data
-
-def long_rows(x, out, length):
-    padded = (length + LANES - 1) // LANES * LANES
-    group = max(1, GROUPED // padded)
-    values, largest = np.empty(group * padded, number), np.empty(group, number)
-    total, low = np.zeros(group * LANES, number), np.zeros(group * LANES, number)
-    for start in range(0, x.size, group * length):
-        count = min(group, (x.size - start) // length)
-        for k in range(count):
-            largest[k] = load_row(x, start + k * length, length, values, k * padded, padded)
-        for k in range(count):
-            add_weights(values, k * padded, padded, largest[k], total, low, k * LANES)
-        for k in range(count):
-            divide(values, k * padded, sum_lanes(total, low, k * LANES), out, start + k * length, length)
-
-def long_rows_backward(grad, x, out, length):
-    padded = (length + LANES - 1) // LANES * LANES
-    group = max(1, GROUPED // padded)
-    values, largest = np.empty(group * padded, number), np.empty(group, number)
-    total, low = np.zeros(group * LANES, number), np.zeros(group * LANES, number)
-    for start in range(0, x.size, group * length):
-        count = min(group, (x.size - start) // length)
-        for k in range(count):
-            largest[k] = load_row(x, start + k * length, length, values, k * padded, padded)
-        for k in range(count):
-            add_weights(values, k * padded, padded, largest[k], total, low, k * LANES)
-        for k in range(count):
-            norm, begin = sum_lanes(total, low, k * LANES), start + k * length
-            add_products(grad, begin, length, values, k * padded, total, low, k * LANES)
-            dot = sum_lanes(total, low, k * LANES) / norm
-            if is_same(grad, out):
-                row_gradient(grad[begin : begin + length].copy(), 0, values, k * padded, norm, dot, out, begin, length)
-            else:
-                row_gradient(grad, begin, values, k * padded, norm, dot, out, begin, length)
-
-def strip_maximum(x, start, width, largest):
-    for j in range(width):
-        largest[j] = maximum(largest[j], load(x[at(start, j)]))
-
-def strip_weights(x, start, width, largest, total, low):
-    for j in range(width):
-        total[j], low[j] = add(total[j], low[j], weight(load(x[at(start, j)]), largest[j]))
-
-def strip_kept(x, start, width, largest, total, low, out):
-    for j in range(width):
-        e = weight(load(x[at(start, j)]), largest[j])
-        out[at(start, j)] = e
-        total[j], low[j] = add(total[j], low[j], e)
-
-def strip_divide(total, out, start, width):
-    for j in range(width):
-        out[at(start, j)] /= total[j]
-
-def strip_values(x, begin, largest, total, out, start, width):
-    for j in range(width):
-        out[at(start, j)] = store(weight(load(x[at(begin, j)]), largest[j]) / total[j])
-
-def strip_products(grad, x, start, width, largest, norm, total, low):
-    for j in range(width):
-        y = weight(load(x[at(start, j)]), largest[j]) / norm[j]
-        total[j], low[j] = add(total[j], low[j], load(grad[at(start, j)]) * y)
-
-def strip_gradients(grad, x, begin, largest, total, dot, out, start, width):
-    for j in range(width):
-        y = weight(load(x[at(begin, j)]), largest[j]) / total[j]
-        out[at(start, j)] = store(y * (load(grad[at(begin, j)]) - dot[j]))
-
-def strip_largest(x, start, stop, step, width):
-    largest = np.full(width, -np.inf, number)
-    for k in range(start, stop, step):
-        strip_maximum(x, k, width, largest)
-    return largest
-
-def strip_total(x, largest, start, stop, step, width):
-    total, low = np.zeros(width, number), np.zeros(width, number)
-    for k in range(start, stop, step):
-        strip_weights(x, k, width, largest, total, low)
-    return total + low
-
-def strip(x, out, start, stop, step, width):
-    largest = strip_largest(x, start, stop, step, width)
-    if KEEPS and not is_same(x, out):  # the weights wait in out
-        total, low = np.zeros(width, number), np.zeros(width, number)
-        for k in range(start, stop, step):
-            strip_kept(x, k, width, largest, total, low, out)
-        total = total + low
-        for k in range(start, stop, step):
-            strip_divide(total, out, k, width)
-    else:
-        total = strip_total(x, largest, start, stop, step, width)
-        for k in range(start, stop, step):
-            if is_same(x, out):
-                strip_values(x[k : k + width].copy(), 0, largest, total, out, k, width)
-            else:
-                strip_values(x, k, largest, total, out, k, width)
-
-def strip_backward(grad, x, out, start, stop, step, width):
-    largest = strip_largest(x, start, stop, step, width)
-    total = strip_total(x, largest, start, stop, step, width)
-    dot, low = np.zeros(width, number), np.zeros(width, number)
-    for k in range(start, stop, step):
-        strip_products(grad, x, k, width, largest, total, dot, low)
-    dot = dot + low
-    for k in range(start, stop, step):
-        if is_same(grad, out) or is_same(x, out):
-            grads, part = grad[k : k + width].copy(), x[k : k + width].copy()
-            strip_gradients(grads, part, 0, largest, total, dot, out, k, width)
-        else:
-            strip_gradients(grad, x, k, largest, total, dot, out, k, width)
-
-def move(source, target):
-    for i in range(target.size):
-        target[i] = source[i]
-
-def turn(x, columns, length, step):
-    for k in range(length):
-        move(x[k::length], columns[k * step : k * step + x.size // length])
-
-def turn_back(columns, out, length, step):
-    for k in range(length):
-        move(columns[k * step : k * step + out.size // length], out[k::length])
-
-def whole_vectors(count):
-    return (count + 15) // 16 * 16
-
-def short_rows(x, out, length):
-    block = min(TURNED // length // 16 * 16, whole_vectors(x.size // length))
-    columns, values = np.zeros(block * length, x.dtype), np.empty(block * length, x.dtype)
-    for start in range(0, x.size, block * length):
-        part = x[start : start + block * length]
-        count = whole_vectors(part.size // length)
-        turn(part, columns, length, count)
-        strip(columns, values, 0, count * length, count, count)
-        turn_back(values, out[start : start + block * length], length, count)
-
-def short_rows_backward(grad, x, out, length):
-    block = min(TURNED // length // 16 * 16, whole_vectors(x.size // length))
-    size = block * length
-    grads, columns, values = np.zeros(size, x.dtype), np.zeros(size, x.dtype), np.empty(size, x.dtype)
-    for start in range(0, x.size, size):
-        part = x[start : start + size]
-        count = whole_vectors(part.size // length)
-        turn(part, columns, length, count)
-        turn(grad[start : start + size], grads, length, count)
-        strip_backward(grads, columns, values, 0, count * length, count, count)
-        turn_back(values, out[start : start + size], length, count)
-
-def rows(x, out, length):
-    if length <= SHORT:
-        short_rows(x, out, length)
-    else:
-        long_rows(x, out, length)
-
-def rows_backward(grad, x, out, length):
-    if length <= SHORT:
-        short_rows_backward(grad, x, out, length)
-    else:
-        long_rows_backward(grad, x, out, length)
-
-def few_columns(x, out, length, inner):
-    turned, values = np.empty(x.size, x.dtype), np.empty(x.size, x.dtype)
-    turn(x, turned, inner, length)
-    rows(turned, values, length)
-    turn_back(values, out, inner, length)
-
-def few_columns_backward(grad, x, out, length, inner):
-    grads, turned, values = np.empty(x.size, x.dtype), np.empty(x.size, x.dtype), np.empty(x.size, x.dtype)
-    turn(grad, grads, inner, length)
-    turn(x, turned, inner, length)
-    rows_backward(grads, turned, values, length)
-    turn_back(values, out, inner, length)
-
-def tiles({grad}x, out, length, tile):
-    for low in prange((x.size + tile - 1) // tile):
-        start, stop = low * tile, min(low * tile + tile, x.size)
-        rows{backward}({grad_part}x[start:stop], out[start:stop], length)
-
-def slabs({grad}x, out, length, inner):
-    size = length * inner
-    for index in prange(x.size // size):
-        start, stop = index * size, (index + 1) * size
-        few_columns{backward}({grad_part}x[start:stop], out[start:stop], length, inner)
-
-def strips({grad}x, out, length, inner, width):
-    count = (inner + width - 1) // width
-    for task in prange(x.size // (length * inner) * count):
-        low = task % count * width
-        start = task // count * length * inner + low
-        stop = (task // count + 1) * length * inner
-        strip{backward}({grad}x, out, start, stop, inner, min(width, inner - low))
-"""
+# What the braces in the kernels' source stand for, by what is computed.
+VALUE = {
+    "grad": "",
+    "grads": "",
+    "grad_part": "",
+    "out_part": "out[start:stop]",
+    "sum": "add_weights",
+    "count": "",
+    "finish": FINISH["value"],
+    "strip": "strip_value",
+    "long_rows": "long_rows",
+    "grads_empty": "",
+    "turn_grads": "",
+    "turn_values": "turn_back(values, out[start : start + size], length, count)",
+    "few_columns": "rows(turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+    "hide_grads": "",
+}
+LOG = VALUE | {"sum": "add_rests", "count": "count, ", "finish": FINISH["log"], "strip": "strip_log"}
+REDUCED = LOG | {
+    "out_part": "out[start // length : stop // length]",
+    "finish": FINISH["reduced"],
+    "strip": "strip_reduced",
+    "turn_values": "move(values[:rows], out[row : row + rows])",
+    "few_columns": "rows(turned, out, length, scale)",
+}
+BACKWARD = VALUE | {
+    "grad": "grad, ",
+    "grads": "grads, ",
+    "grad_part": "grad[start:stop], ",
+    "finish": FINISH["backward"],
+    "strip": "strip_backward",
+    "grads_empty": "grads = np.zeros(size, x.dtype)\n    ",
+    "turn_grads": "turn(grad[start : start + size], grads, length, count)\n        ",
+    "few_columns": "grads = np.empty(x.size, x.dtype)\n    turn(grad, grads, inner, length)\n    "
+    "rows(grads, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+    "hide_grads": "grads = np.empty(stop - start, x.dtype)\n        hide(mask, grad, start, NOTHING, grads)\n        ",
+}
+WORDS = {
+    "value": VALUE,
+    "log": LOG,
+    "reduced": REDUCED,
+    "backward": BACKWARD,
+    "from_output": BACKWARD | {"long_rows": "long_rows_from_output"},
+    "reduced_backward": BACKWARD
+    | {
+        "grad_part": "grad[start // length : stop // length], ",
+        "finish": FINISH["reduced_backward"],
+        "strip": "strip_reduced_backward",
+        "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
+        "turn_grads": "move(grad[row : row + rows], grads[:rows])\n        ",
+        "few_columns": "rows(grad, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+    },
+}
 
 
 class RowKernels(NamedTuple):
@@ -278,64 +84,76 @@ class RowKernels(NamedTuple):
     tiles: tuple
     slabs: tuple
     strips: tuple
+    masked: tuple
     parallel_from: int
 
 
 @cache
-def kernels(formula, dtype, backward):
-    """Return the `RowKernels` for the formula of a row's weights and the dtype of a name, or those of its backward."""
-    kind = common.number(dtype)
-    load, store = common.conversions(dtype)
-    scope = {"load": load, "store": store, "number": kind, "weight": formula.compiled(kind)}
-    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "prange": numba.prange}
-    scope |= {
-        "KEEPS": common.storage(dtype) == kind,
-        "LANES": LANES,
-        "GROUPED": GROUPED,
-        "SHORT": SHORT,
-        "TURNED": TURNED,
-    }
-    words = {"grad": "", "grad_part": "", "backward": ""}
-    if backward:
-        words = {"grad": "grad, ", "grad_part": "grad[start:stop], ", "backward": "_backward"}
+def kernels(formulas, mode, dtype, scaled):
+    """Return the `RowKernels` of a row-wise function for the dtype of a name.
+
+    Parameters
+    ----------
+    formulas : numact.rows.Formulas
+        What they are made of.
+    mode : str
+        "value", "backward" or "from_output".
+    dtype : str
+        The name of the dtype.
+    scaled : bool
+        Whether a scale other than 1 is taken into account.
+    """
+    kind = formulas.kind(mode)
+    scope = common.row_scope(formulas, kind, dtype, scaled)
+    number, store, element = scope["number"], scope["store"], common.storage(dtype).type
+    is_output = kind == "from_output"
+    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "prange": numba.prange, **SIZES}
+    scope |= {"ZERO": number(0), "ONE": number(1), "KEEPS": element is number, "COUNTS": kind in ("log", "reduced")}
+    scope |= {"FROM_OUTPUT": is_output, "stored": scope["load"] if is_output else number}
+    # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
+    names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
+    scope |= {name: element(store(number(0 if is_output else value))) for name, value in names.items()}
+    source = KERNELS.format(**WORDS[kind])
     pairs = []
-    label = common.label(formula, dtype) + words["backward"]
-    for function in common.define(KERNELS.format(**words), __name__, scope, label):
+    for function in common.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__
-        if name in ("tiles", "slabs", "strips"):
+        if name in RowKernels._fields:
             parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
             serial = common.cached(numba.njit, common.renamed(function, "serial"), nogil=True, error_model="numpy")
             pairs.append((serial, parallel))
         else:
             options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
-    return RowKernels(*pairs, cpu.parallel_from(formula, dtype) // PASSES)
+    return RowKernels(*pairs, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
 
 
-def rowwise(formula, dtype, arrays, out, shape):
-    """Fill `out` from arrays of its size; all are flat, dense, of `dtype` or its bits.
+def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
+    """Fill `out` from arrays; all are flat, dense, of `dtype` or its bits.
 
     Parameters
     ----------
-    formula : Formula
-        The weight of an entry in its row.
-    dtype : str
-        The name of the dtype.
+    formulas, mode, dtype
+        As for `kernels`.
     arrays : list of array
-        The input, or the output's gradient and the input.
+        The input, or the output's gradient and the input or the output.
     out : array
         May be one of them.
     shape : tuple of int
-        The entries before, along and after the axis.
+        The entries of the input before, along and after the axis.
+    scale : float
+        Multiplies the input first.
+    mask : array of bool, optional
+        Where it is true an entry takes part. Then nothing may come after the axis.
     """
-    if out.size == 0:
+    size = arrays[-1].size
+    if size == 0:
         return
-    compiled = kernels(formula, dtype, len(arrays) > 1)
+    compiled = kernels(formulas, mode, dtype, scale != 1.0)
     outer, length, inner = shape
-    pays = out.size >= compiled.parallel_from
+    pays = size >= compiled.parallel_from
     if inner == 1:
-        kernel = compiled.tiles
-        tile = min(cpu.TILE, out.size // cpu.PARTS) if pays else out.size
+        kernel = compiled.tiles if mask is None else compiled.masked
+        tile = min(cpu.TILE, size // cpu.PARTS) if pays else size
         sizes = length, max(1, tile // length) * length
     elif inner < NARROW and SHORT < length <= FEW // inner:
         kernel, sizes = compiled.slabs, (length, inner)
@@ -344,25 +162,58 @@ def rowwise(formula, dtype, arrays, out, shape):
         if pays:
             width = min(width, max(LEAST, outer * inner // cpu.PARTS))
         sizes = length, inner, min(inner, width)
-    cpu.run(*kernel, pays, *arrays, out, *sizes)
+    masks = () if mask is None else (mask,)
+    cpu.run(*kernel, pays, *arrays, *masks, out, *sizes, scale)
 
 
 @cache
-def public_ufunc(entry, weight):
-    """Return a generalised ufunc, (n)->(n), with loops for float32 and float64 (single-threaded)."""
-    entry, weight = entry.scalar, weight.scalar
+def public_ufunc(formulas, sign):
+    """Return a generalised ufunc, (n)->(n) or (n)->(), with loops for float32 and float64 (single-threaded).
 
-    def row(x, out):
-        largest, total, low = x[0], x[0] * 0, x[0] * 0
+    The sign is that of the scale, 1 or -1.
+    """
+    weight = formulas.weight[0].scalar
+    logarithm, entry = (pair and pair[0].scalar for pair in (formulas.logarithm, formulas.entry))
+    reduced = formulas.reduced and formulas.reduced.scalar
+    is_negative = sign < 0
+
+    @numba.njit(**JIT_OPTIONS)
+    def signed(value):
+        return -value if is_negative else value
+
+    @numba.njit
+    def sums(x):
+        largest, rest, low, count = signed(x[0]), 0.0, 0.0, 0
         for value in x:
-            largest = maximum(largest, value)
+            largest = maximum(largest, signed(value))
         for value in x:
-            part = weight(value, largest)
-            result = total + part
-            low += part - (result - total) if total > part else total - (result - part)
-            total = result
+            if signed(value) == largest:
+                count += 1
+            else:
+                part = weight(signed(value), largest, 1.0)
+                result = rest + part
+                low += part - (result - rest) if rest > part else rest - (result - part)
+                rest = result
+        return largest, count, rest + low + (largest - largest)
+
+    def shares(x, out):
+        largest, count, rest = sums(x)
         for i in range(x.size):
-            out[i] = entry(x[i], largest, total + low)
+            out[i] = weight(signed(x[i]), largest, 1.0) / (count + rest)
 
+    def logarithms(x, out):
+        largest, count, rest = sums(x)
+        high, low = logarithm(largest, count - 1 + rest)
+        for i in range(x.size):
+            out[i] = entry(signed(x[i]), largest, high, low, 1.0)
+
+    def reduce(x, out):
+        largest, count, rest = sums(x)
+        out[0] = reduced(largest, *logarithm(largest, count - 1 + rest))
+
+    if formulas.reduced:
+        row, layout = reduce, "(n)->()"
+    else:
+        row, layout = shares if formulas.logarithm is None else logarithms, "(n)->(n)"
     signatures = [(kind[:], kind[:]) for kind in (numba.float32, numba.float64)]
-    return numba.guvectorize(signatures, "(n)->(n)")(row)
+    return numba.guvectorize(signatures, layout)(row)

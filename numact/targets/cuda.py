@@ -1,4 +1,4 @@
-"""CUDA kernels: the same bound formulas in grid-stride loops, and one block a row for row-wise functions."""
+"""CUDA kernels: the same bound formulas in grid-stride loops."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from numact.primitives import HALF_CONVERSIONS
 from numact.targets import common
 
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
-THREADS = 256  # of a block; row kernels reduce over as many in shared memory
+THREADS = 256  # of a block
 BLOCKS_PER_MULTIPROCESSOR = 32  # the grid of a large array; more elements go round the loop
 
 ELEMENTWISE = """
@@ -61,84 +61,6 @@ def sums(x, out, columns):
         block += cuda.gridDim.x
 """
 SEGMENT = 16_384  # elements that one sum is worth splitting for
-
-# number() around load() matters in the simulator alone, where a compiled function returns a Python float.
-ROWS = """
-def block_maximum(value, shared, thread, threads):
-    shared[thread] = value
-    cuda.syncthreads()
-    half = threads // 2
-    while half > 0:
-        if thread < half and not shared[thread] >= shared[thread + half]:
-            shared[thread] = shared[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    result = shared[0]
-    cuda.syncthreads()
-    return result
-
-def block_sum(value, shared, thread, threads):
-    shared[thread] = value
-    cuda.syncthreads()
-    half = threads // 2
-    while half > 0:
-        if thread < half:
-            shared[thread] += shared[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    result = shared[0]
-    cuda.syncthreads()
-    return result
-
-def add(total, low, part):
-    result = total + part
-    back = result - total
-    return result, low + ((total - (result - back)) + (part - back))
-
-def row_maximum(x, i, j, shared, thread, threads):
-    largest = number(-inf)
-    for k in range(thread, x.shape[1], threads):
-        value = number(load(x[i, k, j]))
-        if not largest >= value:
-            largest = value
-    return block_maximum(largest, shared, thread, threads)
-
-def row_sum(x, i, j, largest, shared, thread, threads):
-    total, low = number(0), number(0)
-    for k in range(thread, x.shape[1], threads):
-        total, low = add(total, low, weight(number(load(x[i, k, j])), largest))
-    return block_sum(total + low, shared, thread, threads)
-
-def rows(x, out):
-    shared = cuda.shared.array(THREADS, number)
-    thread, threads, inner = cuda.threadIdx.x, cuda.blockDim.x, x.shape[2]
-    row = cuda.blockIdx.x
-    while row < x.shape[0] * inner:
-        i, j = row // inner, row % inner
-        largest = row_maximum(x, i, j, shared, thread, threads)
-        total = row_sum(x, i, j, largest, shared, thread, threads)
-        for k in range(thread, x.shape[1], threads):
-            out[i, k, j] = store(weight(number(load(x[i, k, j])), largest) / total)
-        row += cuda.gridDim.x
-
-def rows_backward(grad, x, out):
-    shared = cuda.shared.array(THREADS, number)
-    thread, threads, inner = cuda.threadIdx.x, cuda.blockDim.x, x.shape[2]
-    row = cuda.blockIdx.x
-    while row < x.shape[0] * inner:
-        i, j = row // inner, row % inner
-        largest = row_maximum(x, i, j, shared, thread, threads)
-        total = row_sum(x, i, j, largest, shared, thread, threads)
-        dot, low = number(0), number(0)
-        for k in range(thread, x.shape[1], threads):
-            y = weight(number(load(x[i, k, j])), largest) / total
-            dot, low = add(dot, low, number(load(grad[i, k, j])) * y)
-        dot = block_sum(dot + low, shared, thread, threads)
-        for k in range(thread, x.shape[1], threads):
-            y = weight(number(load(x[i, k, j])), largest) / total
-            out[i, k, j] = store(y * (number(load(grad[i, k, j])) - dot))
-        row += cuda.gridDim.x
-"""
 
 
 def check_driver():
@@ -187,10 +109,7 @@ class View(NamedTuple):
         if SIMULATED:
             from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
-            host = self.array._ary.view(kind)
-            if host.shape != self.shape:
-                host = host.reshape(self.shape) if self.contiguous else np.broadcast_to(host, self.shape)
-            return FakeCUDAArray(host)
+            return FakeCUDAArray(np.lib.stride_tricks.as_strided(self.array._ary.view(kind), self.shape, self.strides))
         described = {"shape": self.shape, "strides": self.strides, "typestr": kind.str, "version": 3}
         described["data"] = (self.pointer, False)
         return cuda.from_cuda_array_interface(described, owner=self.array, sync=False)
@@ -216,18 +135,18 @@ def view(interop, array):
 
 def elementwise(interop, formula, arrays, parameters, out):
     """Apply a formula to GPU arrays by name, on the caller's stream; see `numact.dispatch.elementwise`."""
-    inputs, dtype, shape, target = _prepare(interop, arrays, out)
+    inputs, dtype, shape, target = prepare(interop, arrays, out)
     *_, x = arrays.values()
-    temporary = target is None or _overlaps(target, inputs)
+    temporary = target is None or overlaps(target, inputs)
     result = interop.empty(x, shape, dtype) if temporary else out
     written = view(interop, result) if temporary else target
-    _launch_elementwise(interop, x, formula, inputs, [written], parameters, dtype)
+    launch_elementwise(interop, x, formula, inputs, [written], parameters, dtype)
     if temporary and out is not None:
         elementwise(interop, IDENTITY, {"x": result}, (), out)
     return result if out is None else out
 
 
-def _launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
+def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
     """Launch a formula's kernel on views, of which the outs have the whole shape."""
     shape = outs[0].shape
     inputs = [item.broadcast(shape) for item in inputs]
@@ -236,9 +155,9 @@ def _launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
         inputs, outs = ([item.reshape(flat) for item in views] for views in (inputs, outs))
     kinds, targets = (tuple(item.dtype for item in views) for views in (inputs, outs))
     function = elementwise_function(formula, kinds, dtype, targets)
-    blocks = min(-(-math.prod(shape) // THREADS), BLOCKS_PER_MULTIPROCESSOR * _multiprocessors(interop, x))
+    grid = blocks(interop, x, -(-math.prod(shape) // THREADS))
     numbers = [common.number(dtype)(value) for value in parameters]
-    launch(interop, x, function, blocks, THREADS, [*inputs, *outs], numbers)
+    launch(interop, x, function, grid, THREADS, [*inputs, *outs], numbers)
 
 
 def gradients(interop, formula, arrays, parameters, outs, summed):
@@ -246,7 +165,7 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
 
     What is to be summed is first computed in memory of the whole shape.
     """
-    inputs, dtype, shape, _ = _prepare(interop, arrays, None)
+    inputs, dtype, shape, _ = prepare(interop, arrays, None)
     *_, x = arrays.values()
     owns = dict(zip(arrays, (item.shape if summed else shape for item in inputs), strict=True))
     targets = {name: view(interop, out) for name, out in outs.items() if out is not None}
@@ -254,10 +173,10 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
         dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
     wide, computed = np.dtype(common.number(dtype)).name, {}
     for name, out in outs.items():
-        direct = name in targets and owns[name] == shape and not _overlaps(targets[name], inputs)
+        direct = name in targets and owns[name] == shape and not overlaps(targets[name], inputs)
         computed[name] = out if direct else interop.empty(x, shape, dtype if owns[name] == shape else wide)
     views = [view(interop, array) for array in computed.values()]
-    _launch_elementwise(interop, x, formula, inputs, views, parameters, dtype)
+    launch_elementwise(interop, x, formula, inputs, views, parameters, dtype)
     results = []
     for name, out in outs.items():
         result = computed[name]
@@ -266,7 +185,7 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
             if owns[name] != shape:
                 source = view(interop, _sum_to(interop, result, owns[name])).reshape(owns[name])
             result = interop.empty(x, owns[name], dtype) if out is None else out
-            _launch_elementwise(interop, x, IDENTITY, [source], [view(interop, result)], (), dtype)
+            launch_elementwise(interop, x, IDENTITY, [source], [view(interop, result)], (), dtype)
         results.append(result)
     return tuple(results)
 
@@ -292,30 +211,6 @@ def _sum_to(interop, array, shape):
     return array
 
 
-def rowwise(interop, weight, arrays, axis, out):
-    """Apply a row-wise function to GPU arrays by name; see `numact.dispatch.rowwise`."""
-    inputs, dtype, shape, target = _prepare(interop, arrays, out)
-    rows = dispatch.split_at(shape, axis)
-    *_, x = arrays.values()
-    for index, item in enumerate(inputs):
-        if item.dtype != dtype or item.shape != shape or not item.contiguous:
-            copy = interop.empty(x, shape, dtype)
-            elementwise(interop, IDENTITY, {"x": item.array}, (), copy)
-            inputs[index] = view(interop, copy)
-    direct = target is not None and target.contiguous and target.dtype == dtype
-    direct = direct and not _overlaps(target, inputs)
-    result = out if direct else interop.empty(x, shape, dtype)
-    forward, backward = row_functions(weight, dtype)
-    views = [item.reshape(rows) for item in [*inputs, view(interop, result)]]
-    outer, length, inner = rows
-    threads = min(THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
-    blocks = min(outer * inner, BLOCKS_PER_MULTIPROCESSOR * _multiprocessors(interop, x))
-    launch(interop, x, backward if len(inputs) > 1 else forward, blocks if length else 0, threads, views)
-    if out is not None and not direct:
-        elementwise(interop, IDENTITY, {"x": result}, (), out)
-    return result if out is None else out
-
-
 def launch(interop, x, function, blocks, threads, views, parameters=()):
     """Launch a kernel on the stream and the device of x, and return at once; no blocks, no launch."""
     if not blocks:
@@ -325,7 +220,7 @@ def launch(interop, x, function, blocks, threads, views, parameters=()):
         _configured(function, blocks, threads, stream)(*(item.argument() for item in views), *parameters)
 
 
-def _prepare(interop, arrays, out):
+def prepare(interop, arrays, out):
     """Check GPU arguments; return their views, the result's dtype and shape, and the view of `out`."""
     views = {name: view(interop, array) for name, array in arrays.items()}
     dtype = dispatch.common_dtype({name: item.dtype for name, item in views.items()})
@@ -336,7 +231,7 @@ def _prepare(interop, arrays, out):
     return list(views.values()), dtype, shape, target
 
 
-def _overlaps(target, inputs):
+def overlaps(target, inputs):
     """Return whether writing the target could change an input that another thread has still to read."""
     low, high = target.extent
     for item in inputs:
@@ -389,19 +284,6 @@ def _save(result, target):
 
 
 @cache
-def row_functions(weight, dtype):
-    """Return the Python functions of the row kernels, forward and backward, for a formula of the rows' weights."""
-    kind = common.number(dtype)
-    load, store = common.conversions(dtype)
-    scope = {"cuda": cuda, "number": kind, "weight": weight.compiled(kind), "load": load, "store": store}
-    scope |= {"inf": math.inf, "THREADS": THREADS}
-    *helpers, forward, backward = common.define(ROWS, __name__, scope, common.label(weight, dtype))
-    for helper in helpers:
-        scope[helper.__name__] = cuda.jit(helper, device=True)
-    return forward, backward
-
-
-@cache
 def _kernel(function):
     return cuda.jit(function) if SIMULATED else common.cached(cuda.jit, function)
 
@@ -413,8 +295,10 @@ def _configured(function, blocks, threads, stream):
         return _kernel(function)[blocks, threads, cuda.external_stream(stream) if stream else 0]
 
 
-def _multiprocessors(interop, x):
-    return 1 if SIMULATED else cuda.gpus[interop.device(x)].MULTIPROCESSOR_COUNT
+def blocks(interop, x, wanted):
+    """Return how many blocks a grid on the device of x has, where so many are wanted."""
+    count = 1 if SIMULATED else cuda.gpus[interop.device(x)].MULTIPROCESSOR_COUNT
+    return min(wanted, BLOCKS_PER_MULTIPROCESSOR * count)
 
 
 IDENTITY = Formula(lambda x: x)  # copies, with a change of dtype, what lies in the way of a kernel

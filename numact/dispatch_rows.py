@@ -1,0 +1,263 @@
+"""Where do the arrays of a row-wise function live, and how are their rows brought to the kernels?"""
+
+import importlib
+import math
+import operator
+from functools import cache
+
+import numpy as np
+
+from numact import dispatch
+from numact.dispatch import PART, _parts, deliver, find_interop, may_overlap, split_at
+
+NAMES = {"value": ("x",), "backward": ("grad_output", "x"), "from_output": ("grad_output", "output")}
+LONGEST = 65_536  # entries of a row that is reduced by one thread; a longer one is cut, if there is no other
+
+
+@cache
+def cpu_rows_target():
+    """Import the CPU target's row kernels at the first call."""
+    return importlib.import_module("numact.targets.cpu_rows")
+
+
+def cuda_rows_target():
+    """Import the CUDA target's row kernels, or say what is missing."""
+    dispatch.cuda_target()
+    return importlib.import_module("numact.targets.cuda_rows")
+
+
+def rowwise(formulas, mode, arrays, axis, mask, scale, out):
+    """Apply a row-wise function, by the formulas of its kernels, to a tuple of arrays along an axis."""
+    x = arrays[-1]
+    overlaps = out is not None and isinstance(out, np.ndarray) and may_overlap(out, arrays)
+    if not overlaps and (name := dispatch._plain_dtype(arrays, x, out)):
+        rows = split_at(x.shape, axis)
+        if mask is None or _is_plain_mask(mask, x.shape, rows):
+            result = np.empty(x.shape, x.dtype) if out is None else out
+            flat = [value.reshape(-1) for value in arrays]
+            flat_mask = None if mask is None else mask.reshape(-1)
+            cpu_rows_target().rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale, flat_mask)
+            return result
+    named = dict(zip(NAMES[mode], arrays, strict=True))
+    interop = find_interop(named if mask is None else {**named, "mask": mask}, out)
+    if interop is None:
+        return _rowwise_on_cpu(formulas, mode, named, axis, mask, scale, out)
+    return cuda_rows_target().rowwise(interop, formulas, mode, named, axis, mask, scale, out)
+
+
+def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
+    """Apply a row-wise function to NumPy arrays of any kind, some rows at a time."""
+    arrays, dtype, shape = dispatch.prepare(arrays, out)
+    split_at(shape, axis)
+    if mask is not None:
+        mask = np.asarray(mask)
+        check_mask(mask.shape, mask.dtype, shape)
+        mask = np.moveaxis(np.broadcast_to(mask, shape), axis, -1)
+    overlaps = out is not None and may_overlap(out, arrays.values())
+    result = np.empty(shape, dtype) if out is None or overlaps else out
+    inputs = [np.moveaxis(np.broadcast_to(value, shape), axis, -1) for value in arrays.values()]
+    target = np.moveaxis(result, axis, -1)
+    with np.errstate(all="ignore"):
+        for part in _parts(target.shape, 1):
+            flat = [_flat(value[part], dtype) for value in inputs]
+            is_plain = _is_plain(target[part], dtype)
+            values = target[part] if is_plain else np.empty(target[part].shape, dtype)
+            rows = values.size // max(shape[axis], 1), shape[axis], 1
+            hidden = None if mask is None else np.ascontiguousarray(mask[part]).reshape(-1)
+            _run(formulas, mode, dtype, flat, values, rows, scale, hidden)
+            if not is_plain:
+                target[part] = values
+    return deliver(result, out)
+
+
+def _is_plain_mask(mask, shape, rows):
+    """Return whether a mask can be read in place: an array of the shape of x whose rows are contiguous."""
+    fits = type(mask) is np.ndarray and mask.dtype == bool and mask.shape == shape
+    return fits and mask.flags.c_contiguous and rows[2] == 1
+
+
+def check_mask(mask_shape, mask_dtype, shape):
+    """Raise unless a mask of that shape and dtype can tell which entries of an array of `shape` take part."""
+    if str(mask_dtype) != "bool":
+        raise TypeError(f"mask has dtype {mask_dtype}; it must be bool, True where an entry takes part")
+    try:
+        fits = np.broadcast_shapes(mask_shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"mask of shape {mask_shape} does not broadcast to the shape {shape}")
+
+
+def _run(formulas, mode, dtype, flat, values, rows, scale=1.0, mask=None):
+    """Fill `values`, a plain array, from flat arrays of `dtype` or its bits."""
+    from numact.targets import common
+
+    out = values.reshape(-1).view(common.storage(dtype.name))
+    cpu_rows_target().rowwise(formulas, mode, dtype.name, flat, out, rows, scale, mask)
+
+
+def _is_plain(array, dtype):
+    return array.dtype == dtype and array.flags.carray
+
+
+def _flat(array, dtype):
+    """Return an array as a flat one of the dtype's bits, copied only where it is not plain."""
+    from numact.targets import common
+
+    plain = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+    array = array if plain else np.array(array, dtype, order="C")
+    return array.reshape(-1).view(common.storage(dtype.name))
+
+
+def reduction(formulas, x, axis, keepdims, out):
+    """Reduce an array over one axis, several or all to one value for each row."""
+    if out is None and dispatch._plain_dtype((x,), x, None) and x.size:
+        axes = normalize(axis, x.ndim)
+        if rows := split_at_axes(x.shape, axes):
+            result = np.empty(reduced_shape(x.shape, axes, keepdims), x.dtype)
+            _reduce(formulas, x.dtype, x.reshape(-1), result, rows)
+            return deliver(result, None)
+    interop = find_interop({"x": x}, out)
+    if interop is not None:
+        return cuda_rows_target().reduction(interop, formulas, x, axis, keepdims, out)
+    arrays, dtype, shape = dispatch.prepare({"x": x}, None)
+    x, axes = arrays["x"], normalize(axis, len(shape))
+    final = reduced_shape(shape, axes, keepdims)
+    if out is not None:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be a NumPy array, as the input is, not {type(out).__name__}")
+        dispatch.check_out(out.shape, out.dtype.name, not out.flags.writeable, final, dtype.name)
+    rows = split_at_axes(shape, axes)
+    with np.errstate(all="ignore"):
+        if x.size == 0:
+            result = np.full(final, -np.inf, dtype)
+        elif rows and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+            result = np.empty(final, dtype)
+            _reduce(formulas, dtype, _flat(x, dtype), result, rows)
+        else:
+            result = _reduce_parts(formulas, x, axes, dtype).reshape(final).astype(dtype, copy=False)
+    return deliver(result, out)
+
+
+def _reduce(formulas, dtype, flat, values, rows):
+    """Reduce flat rows; one that has no other beside it in pieces, so that all threads have some."""
+    outer, length, inner = rows
+    piece = max(1, LONGEST // inner)
+    # A half type would round the pieces' values.
+    if outer > 1 or inner >= 32 or length <= piece or dtype.itemsize == 2:
+        _run(formulas, "value", dtype, [flat], values, rows)
+        return
+    count = length // piece
+    whole, rest = count * piece, length % piece
+    partial = np.empty((count + (rest > 0)) * inner, dtype)
+    _run(formulas, "value", dtype, [flat[: whole * inner]], partial[: count * inner], (count, piece, inner))
+    if rest:
+        _run(formulas, "value", dtype, [flat[whole * inner :]], partial[count * inner :], (1, rest, inner))
+    _run(formulas, "value", dtype, [partial], values, (1, partial.size // inner, inner))
+
+
+def _reduce_parts(formulas, x, axes, dtype):
+    """Reduce any array, some rows or a piece of a row at a time; half types come back in float32."""
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    moved = x.transpose(*kept, *axes)
+    kind = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    result = np.empty(moved.shape[: len(kept)], kind)
+    length = math.prod(moved.shape[len(kept) :])
+    if length <= PART:
+        for part in _parts(moved.shape, len(axes)):
+            flat = _flat(moved[part], kind)
+            values = np.empty(result[part].shape, kind)
+            _reduce(formulas, kind, flat, values, (values.size, length, 1))
+            result[part] = values
+        return result
+    for index in np.ndindex(result.shape):
+        row = moved[index]
+        parts = list(_parts(row.shape, 0))
+        pieces = np.empty(len(parts), kind)
+        for place, part in enumerate(parts):
+            flat = _flat(row[part], kind)
+            _reduce(formulas, kind, flat, pieces[place : place + 1], (1, flat.size, 1))
+        values = np.empty(1, kind)
+        _reduce(formulas, kind, pieces, values, (1, pieces.size, 1))
+        result[index] = values[0]
+    return result
+
+
+def reduction_backward(formulas, grad_output, x, axis, keepdims, out):
+    """Return the gradient by x of a reduction, given that by its output."""
+    interop = find_interop({"grad_output": grad_output, "x": x}, out)
+    if interop is not None:
+        return cuda_rows_target().reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out)
+    shape = np.shape(x)
+    axes = normalize(axis, len(shape))
+    final = reduced_shape(shape, axes, keepdims)
+    if not isinstance(grad_output, (bool, int, float)):
+        grad_output = np.asarray(grad_output)
+        check_gradient(grad_output.shape, final)
+        grad_output = np.broadcast_to(grad_output, final).reshape(reduced_shape(shape, axes, True))
+    arrays, dtype, _ = dispatch.prepare({"grad_output": grad_output, "x": x}, out)
+    grad, x = arrays.values()
+    grad = np.broadcast_to(grad, reduced_shape(shape, axes, True))
+    overlaps = out is not None and may_overlap(out, arrays.values())
+    result = np.empty(shape, dtype) if out is None or overlaps else out
+    rows = split_at_axes(shape, axes)
+    with np.errstate(all="ignore"):
+        if rows and _is_plain(result, dtype) and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+            _run(formulas, "backward", dtype, [_flat(grad, dtype), _flat(x, dtype)], result, rows)
+        else:
+            _reduction_backward_parts(formulas, grad, x, axes, dtype, result)
+    return deliver(result, out)
+
+
+def _reduction_backward_parts(formulas, grad, x, axes, dtype, result):
+    """Fill any array with the gradient, some rows at a time."""
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    moved, target = x.transpose(*kept, *axes), result.transpose(*kept, *axes)
+    grad = grad.transpose(*kept, *axes).reshape(moved.shape[: len(kept)])
+    length = math.prod(moved.shape[len(kept) :])
+    for part in _parts(moved.shape, len(axes)) if x.size else ():
+        values = np.empty(moved[part].shape, dtype)
+        flat = [_flat(grad[part], dtype), _flat(moved[part], dtype)]
+        _run(formulas, "backward", dtype, flat, values, (values.size // length, length, 1))
+        target[part] = values
+
+
+def check_gradient(given, shape):
+    """Raise unless a gradient of shape `given` broadcasts to the output's shape."""
+    try:
+        fits = np.broadcast_shapes(given, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"grad_output of shape {given} does not broadcast to the output's shape {shape}")
+
+
+def normalize(axis, dimensions):
+    """Return the axes that an int, a tuple of int or None stands for, from 0 and in order."""
+    if axis is None:
+        return tuple(range(dimensions))
+    axes = [operator.index(item) for item in (axis if isinstance(axis, tuple) else (axis,))]
+    for item in axes:
+        if not -dimensions <= item < dimensions:
+            raise np.exceptions.AxisError(item, dimensions)
+    axes = sorted(item % dimensions for item in axes)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axis names an axis twice: {axis}")
+    return tuple(axes)
+
+
+def split_at_axes(shape, axes):
+    """Return the sizes (before, along, after) of axes that lie side by side, or None where others lie between."""
+    if not axes:
+        return math.prod(shape), 1, 1
+    first, behind = axes[0], axes[-1] + 1
+    if behind - first > len(axes):
+        return None
+    return math.prod(shape[:first]), math.prod(shape[first:behind]), math.prod(shape[behind:])
+
+
+def reduced_shape(shape, axes, keepdims):
+    """Return the shape of a reduction's result."""
+    if keepdims:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)

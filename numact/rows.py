@@ -1,0 +1,248 @@
+"""The callable face of row-wise activations, built from their formulas."""
+
+import inspect
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+
+from numact import dispatch_rows
+from numact.base import Activation, Info
+from numact.binding import Formula
+
+NOTES = """
+
+Parameters
+----------
+x : array_like
+    Any shape with at least one axis, any strides and real dtype.{parameters}
+out : array, optional
+    Where to write: the shape of the result, and a dtype that the result casts to under "same_kind".{in_place}
+
+Returns
+-------
+array
+    Of the type{shape} and device of `x`. Floating dtypes are kept; integers promote as in `numpy.tanh`.
+
+Raises
+------
+TypeError
+    If a dtype is complex, object, longdouble or a string, or a parameter is unknown or of the wrong type.
+ValueError
+    If `out` has another shape or is read-only, an axis is out of range, or the arrays do not broadcast or live on
+    different devices. Nothing is written.
+
+References
+----------
+{paper}
+
+"""
+EXPLAINED = {
+    "axis": "axis : int, default -1\n    Along which the rows lie; negative from the end.",
+    "axes": "axis : int, tuple of int or None, default -1\n    What is summed over; None stands for all axes.",
+    "mask": "mask : array_like of bool, optional\n    True where an entry takes part; broadcasts to the shape of `x`.",
+    "scale": "scale : float, default 1.0\n    Multiplies x first, 1 over the temperature; may be negative.",
+    "keepdims": "keepdims : bool, default False\n    Whether the axes summed over stay, with size 1.",
+}
+
+
+@dataclass(frozen=True, eq=False)  # kernels are looked up by it: a hash of all formulas would take 0.3 us
+class Formulas:
+    """What the row kernels of one activation are made of.
+
+    Attributes
+    ----------
+    weight : tuple of Formula
+        The weight of an entry in its row's sum, from (x, maximum, scale): without a scale, and with one.
+    output : Formula, optional
+        Stands for the weight where the gradient is had from the output; None where that would lose digits.
+    logarithm : tuple of Formula, optional
+        The logarithm of the row's sum in two parts, from (maximum, rest), where rest is the sum of the weights but for
+        one of those that are exactly 1: without a scale, and with one. None where the values are the weights over their
+        sum.
+    entry : tuple of Formula
+        The value from (x, maximum, *logarithm, scale): without a scale, and with one.
+    reduced : Formula, optional
+        A row's one value from (maximum, *logarithm); None where each entry has its own.
+    term, shares, gradient : Formula
+        What the gradient sums along a row, from (weight, grad_output); two numbers that a row shares, from (sum of
+        weights, sum of terms, scale); an entry's gradient, from (weight, grad_output, *shares). Of one value a row,
+        (weight, grad_output / sum of weights) give the gradient.
+    """
+
+    weight: tuple[Formula, Formula]
+    gradient: Formula
+    output: Formula | None = None
+    logarithm: tuple[Formula, Formula] | None = None
+    entry: tuple[Formula, Formula] | None = None
+    reduced: Formula | None = None
+    term: Formula | None = None
+    shares: Formula | None = None
+
+    def kind(self, mode):
+        """Return which kernel computes a "value", goes "backward", or does so "from_output"."""
+        if mode == "value" and self.logarithm:
+            return "log" if self.reduced is None else "reduced"
+        return "reduced_backward" if self.reduced else mode
+
+
+class _OnRows(Activation):
+    """What is common to activations of rows: parameters that are explained, and no `.grad`."""
+
+    takes_output = property(lambda self: self._formulas.output is not None, doc="Whether `.backward` takes `output=`.")
+
+    def __init__(self, function, info, formulas, parameters):
+        self._formulas, self._parameters = formulas, parameters
+        super().__init__(function, info)
+
+    def _set_signature(self, signature):
+        kinds = inspect.Parameter
+        positional = [kinds("x", kinds.POSITIONAL_OR_KEYWORD)]
+        positional += [
+            kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=self._parameters[name]) for name in self._parameters
+        ]
+        out = kinds("out", kinds.KEYWORD_ONLY, default=None)
+        self._defaults = dict(self._parameters)
+        self.__signature__ = inspect.Signature([*positional, out])
+        reduces = self._formulas.reduced is not None
+        explained = [EXPLAINED["axes" if reduces and name == "axis" else name] for name in self._parameters]
+        document, heading, example = inspect.cleandoc(self.formula.__doc__).partition("\n\nExamples\n")
+        notes = NOTES.format(
+            parameters="\n".join(["", *explained]),
+            paper=self.info.paper,
+            in_place="" if reduces else " May be `x`.",
+            shape="" if reduces else ", shape",
+        )
+        self.__doc__ = document + notes + heading.lstrip("\n") + example
+
+
+class Rowwise(_OnRows):
+    """An activation of whole rows along an axis: the value and `.backward`.
+
+    Its formula, and `.scalar`, give one entry from the entry itself, its row's largest entry (of softmin, the smallest)
+    and its row's sum of weights.
+    """
+
+    def __init__(self, function, info, formulas, fixed_scale=None):
+        parameters = {"axis": -1} if fixed_scale else {"axis": -1, "mask": None, "scale": 1.0}
+        super().__init__(function, info, formulas, parameters)
+        self._scale = fixed_scale or 1.0
+
+    def _options(self, arguments, keywords):
+        """Return the axis, the mask and the scale."""
+        if len(arguments) == 1 and not keywords:
+            return arguments[0], None, self._scale
+        axis, *rest = self._resolve(arguments, keywords)
+        mask, scale = rest or (None, self._scale)
+        try:
+            return axis, mask, float(scale)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.__name__}: scale must be a real number, not {scale!r}") from None
+
+    def __call__(self, x, /, *arguments, out=None, **keywords):
+        """Return the value of each row along an axis; see the activation's own documentation."""
+        given = arguments or keywords
+        options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+        return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
+
+    def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, **keywords):
+        """Return the gradient of a loss by x, given its gradient by the output, and either x or the output.
+
+        Parameters
+        ----------
+        grad_output : array_like
+            The gradient of a loss by this activation's output, of the shape of `x`.
+        x : array_like
+            The activation's input. Left out where the output is given.
+        *arguments, out, **keywords
+            As for the value, and with the same values.
+        output : array_like, optional
+            The activation's output for the same input and parameters. From it the gradient of softmax and softmin takes
+            no exponential; it is that at the output as given, whose rounding errors come on top. log_softmax does not
+            take it: in float32, exp of an output that was rounded at -20 may be 16 units in the last place off, and at
+            -100 it may be 64.
+
+        Returns
+        -------
+        array
+            Of softmax y * (grad_output - sum(grad_output * y)) * scale, where y is the output and the sum runs along
+            the axis; of log_softmax (grad_output - exp(y) * sum(grad_output)) * scale; of softmin that of softmax, with
+            a scale of -1. 0 where an entry is masked out, whose grad_output counts for nothing.
+
+        Raises
+        ------
+        TypeError
+            If neither or both of `x` and `output` are given, or the activation takes no `output`; and as for the value.
+        ValueError
+            As for the value.
+        """
+        given = arguments or keywords
+        options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+        if output is None and x is not None:
+            return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), *options, out)
+        if output is None or x is not None:
+            raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
+        if self._formulas.output is None:
+            raise TypeError(
+                f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the size "
+                "of the output, and the gradient would lose digits"
+            )
+        return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
+
+    @cached_property
+    def ufunc(self):
+        """The value as a NumPy-style generalised ufunc, (n)->(n), for float32 and float64 (single-threaded)."""
+        from numact.targets import cpu_rows
+
+        return cpu_rows.public_ufunc(self._formulas, self._scale)
+
+
+class Reduction(_OnRows):
+    """One value for each row over an axis or several: the value and `.backward`.
+
+    Its formula, and `.scalar`, give that value from a row's largest entry and its sum of weights.
+    """
+
+    def __init__(self, function, info, formulas):
+        super().__init__(function, info, formulas, {"axis": -1, "keepdims": False})
+
+    def __call__(self, x, /, *arguments, out=None, **keywords):
+        """Return the value of each row; see the function's own documentation."""
+        axis, keepdims = self._resolve(arguments, keywords)
+        return dispatch_rows.reduction(self._formulas, x, axis, operator.index(keepdims), out)
+
+    def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
+        """Return the gradient of a loss by x, given its gradient by the output.
+
+        Parameters
+        ----------
+        grad_output : array_like
+            The gradient of a loss by the output; broadcasts to the output's shape.
+        x : array_like
+            The function's input.
+        *arguments, out, **keywords
+            As for the value; `out` has the shape of `x`.
+
+        Returns
+        -------
+        array
+            grad_output * softmax(x), of the shape of `x`.
+        """
+        axis, keepdims = self._resolve(arguments, keywords)
+        return dispatch_rows.reduction_backward(self._formulas, grad_output, x, axis, operator.index(keepdims), out)
+
+    @cached_property
+    def ufunc(self):
+        """The value as a NumPy-style generalised ufunc, (n)->(), for float32 and float64 (single-threaded)."""
+        from numact.targets import cpu_rows
+
+        return cpu_rows.public_ufunc(self._formulas, 1.0)
+
+
+def rowwise(formulas, fixed_scale=None, **info):
+    """Make a row-wise activation of the formula of an entry and those of its kernels; a decorator."""
+    return lambda function: Rowwise(function, Info(**info), formulas, fixed_scale)
+
+
+def reduction(formulas, **info):
+    """Make a reduction of rows of the formula of its value and those of its kernels; a decorator."""
+    return lambda function: Reduction(function, Info(**info), formulas)
