@@ -116,48 +116,5 @@ def test_half_is_float32_rounded_once(elementwise, half):
             np.testing.assert_array_equal(computed.astype(np.float32), expected.astype(dtype).astype(np.float32))
 
 
-def softmax_exact(x, axis):
-    wide = x.astype(np.longdouble)
-    powers = np.exp(wide - wide.max(axis=axis, keepdims=True))
-    return powers / powers.sum(axis=axis, keepdims=True)
-
-
-SOFTMAX_SHAPES = [
-    ((300, 4), -1),
-    ((300, 33), 1),
-    ((100, 1000), -1),
-    ((4, 65_536), -1),
-    ((1000, 60), 0),
-    ((5, 300, 7), 1),
-]
-
-
-@pytest.mark.parametrize(("shape", "axis"), SOFTMAX_SHAPES)
-@pytest.mark.parametrize("kind", ["float32", "float64"])
-@pytest.mark.parametrize("spread", [1.0, 4.0, 30.0])
-def test_softmax(shape, axis, kind, spread):
-    random = np.random.default_rng(7)
-    x = read_only((random.normal(size=shape) * spread).astype(kind))
-    grad = read_only(random.normal(size=shape).astype(kind))
-    exact = softmax_exact(x, axis)
-    unit = np.spacing(np.maximum(exact, np.finfo(kind).tiny).astype(kind)).astype(np.longdouble)
-    assert (np.abs(na.softmax(x, axis) - exact) / unit).max() <= ACCURACY["softmax"].value
-    # The terms that cancel, not their difference, set the scale of the gradient's error.
-    wide = grad.astype(np.longdouble)
-    dot = (wide * exact).sum(axis=axis, keepdims=True)
-    scale = exact * (np.abs(wide) + np.abs(wide * exact).sum(axis=axis, keepdims=True))
-    unit = np.spacing(np.maximum(scale, np.finfo(kind).tiny).astype(kind)).astype(np.longdouble)
-    error = np.abs(na.softmax.backward(grad, x, axis) - exact * (wide - dot)) / unit
-    assert error.max() <= ACCURACY["softmax"].derivative
-
-
-@pytest.mark.parametrize("half", ["float16", "bfloat16"])
-def test_softmax_half(half):
-    dtype = dtype_of(half)
-    x = np.random.default_rng(3).normal(size=(50, 200)).astype(dtype)
-    wide = na.softmax(x.astype(np.float32))
-    np.testing.assert_array_equal(na.softmax(x).astype(np.float32), wide.astype(dtype).astype(np.float32))
-
-
 def test_every_activation_has_a_figure_and_a_reference():
     assert list(ACCURACY) == list(REFERENCES) == list(na.registry)

@@ -13,16 +13,19 @@ SCRIPT = """
 import json
 import numpy as np
 import numact as na
+from numact.base import Elementwise
 from numact.targets import cpu, cpu_rows
+ROWS = {rows}
 assembly = {}
 x = np.ones(64, np.float32)
 for name, function in na.registry.items():
-    if name == "softmax":
-        serial = cpu_rows.kernels(function._weight, "float32", False).tiles[0]
-        row = np.ones(100, np.float32)
-        serial(row, row.copy(), 100, 100)
-        parts = [serial.py_func.__globals__[part] for part in ("load_row", "add_weights", "divide")]
-        assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
+    if not isinstance(function, Elementwise):
+        if name in ROWS:
+            serial = cpu_rows.kernels(function._formulas, "value", "float32", False).tiles[0]
+            row = np.ones(100, np.float32)
+            serial(row, row.copy(), 100, 100, 1.0)
+            parts = [serial.py_func.__globals__[part] for part in ROWS[name]]
+            assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
         continue
     defaults = function._value.formula.__defaults__ or ()
     for label, formula, arrays in (("", function._value, 1), ("_grad", function._derivative, 1),
@@ -32,6 +35,8 @@ for name, function in na.registry.items():
         assembly[name + label] = "".join(serial.inspect_asm().values())
 print(json.dumps(assembly))
 """
+# The loops of a row that hold its arithmetic; those of the other functions are the same.
+ROWS = {"softmax": ("load_row", "add_weights", "divide"), "log_softmax": ("load_row", "add_rests", "subtract")}
 TARGETS = {  # Numba's name of the CPU -> the width of a register of float32 there
     "x86-64-v3": "ymm",
     "znver4": "zmm",
@@ -54,12 +59,18 @@ def compiled(request, tmp_path_factory):
     }
     if request.param == "x86-64-v3":
         environment["NUMBA_CPU_FEATURES"] = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+popcnt,+sse4.2"
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("{rows}", repr(ROWS))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), TARGETS[request.param]
 
 
-KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_grad", "_backward")] + ["softmax"]
+KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_grad", "_backward")] + [*ROWS]
 SELECTIONS = {"relu", "relu_grad", "leaky_relu_grad"}  # compare and blend, without arithmetic
 
 

@@ -64,7 +64,7 @@ def test_unknown_parameter(activation):
 
 def test_too_many_arguments(activation):
     with pytest.raises(TypeError, match="positional"):
-        activation(np.zeros(3), 1, 2, 3)
+        activation(np.zeros(3), 1, 2, 3, 4)
 
 
 def test_a_parameter_given_twice():

@@ -17,6 +17,8 @@ def peak():
 def filled(kind, shape=(SIDE, SIDE)):
     return np.ones(shape, kind)
 
+MASK = np.arange(SIDE) % 3 > 0
+
 {setup}
 call(*[array[:8, :8] if array.ndim > 1 else array[:64] for array in arrays])  # compiled, and Numba's threads started
 for _ in range(2):
@@ -50,6 +52,12 @@ CALLS = {
     "backward": "def call(x, out): assert na.gelu.backward(x, x, out=out) is out",
     "softmax": "def call(x, out): assert na.softmax(x, out=out) is out",
     "softmax down columns": "def call(x, out): assert na.softmax.backward(x, x, 0, out=out) is out",
+    "softmax from its output": "def call(x, out): assert na.softmax.backward(x, output=x, out=out) is out",
+    "log_softmax down columns": "def call(x, out): assert na.log_softmax(x, 0, out=out) is out",
+    "masked": "def call(x, out): assert na.softmax(x, mask=MASK[: x.shape[-1]], out=out) is out",
+    "masked down columns": "def call(x, out): assert na.log_softmax.backward(x, x, 0, MASK[: len(x)], out=out) is out",
+    "logsumexp of all": "def call(x, out): na.logsumexp(x, None)",
+    "logsumexp down columns": "def call(x, out): na.logsumexp(x, 0)",
 }
 
 

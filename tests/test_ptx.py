@@ -18,7 +18,13 @@ CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]
 CASES = [("float32", capability) for capability in CAPABILITIES]
 CASES += [(dtype, (9, 0)) for dtype in DTYPES if dtype != "float32"]
 KERNELS = [(name, which) for name in ELEMENTWISE for which in ("value", "derivative", "backward")]
-KERNELS += [("softmax", "value"), ("softmax", "backward")]
+ROW_KERNELS = [
+    (name, mode, is_scaled, is_masked)
+    for name, modes in {"softmax": ["value", "backward", "from_output"], "log_softmax": ["value", "backward"]}.items()
+    for mode in modes
+    for is_scaled, is_masked in ((False, False), (True, False), (True, True))
+]
+ROW_KERNELS += [("logsumexp", "value", False, False), ("logsumexp", "backward", False, False)]
 REGISTERS = {True: 80, False: 64}  # float64 or not; with 64 and 256 threads a block, a multiprocessor holds four blocks
 
 
@@ -46,15 +52,11 @@ def compile_ptx(monkeypatch, name, which, dtype, capability, dimensions=1, layou
 
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=capability))
     count = 2 if which == "backward" else 1
-    if name == "softmax":
-        function = target.row_functions.__wrapped__(na.softmax._weight, dtype)[which == "backward"]
-        signature = (array(dtype, 3, "C"),) * (count + 1)
-    else:
-        formula = formula_of(name, which)
-        function = target.elementwise_function.__wrapped__(formula, (dtype,) * count, dtype, dtype)
-        parameters = len(formula.__signature__.parameters) - count
-        number = getattr(types, common.number(dtype).__name__)
-        signature = (array(dtype, dimensions, layout),) * (count + 1) + (number,) * parameters
+    formula = formula_of(name, which)
+    function = target.elementwise_function.__wrapped__(formula, (dtype,) * count, dtype, dtype)
+    parameters = len(formula.__signature__.parameters) - count
+    number = getattr(types, common.number(dtype).__name__)
+    signature = (array(dtype, dimensions, layout),) * (count + 1) + (number,) * parameters
     return cuda.compile_ptx(function, signature, cc=capability)[0]
 
 
@@ -66,10 +68,8 @@ def link(ptx, capability):
     return (linker.get_info_log() or "") + (linker.get_error_log() or "")
 
 
-@pytest.mark.parametrize(("dtype", "capability"), CASES)
-@pytest.mark.parametrize(("name", "which"), KERNELS)
-def test_kernel(monkeypatch, name, which, dtype, capability):
-    ptx = compile_ptx(monkeypatch, name, which, dtype, capability)
+def check(ptx, dtype, capability):
+    """Hold machine code to what every kernel has: no wider arithmetic, no calls, no spills, few registers."""
     if dtype != "float64":
         assert ".f64" not in ptx
     assert ".local" not in ptx
@@ -79,7 +79,32 @@ def test_kernel(monkeypatch, name, which, dtype, capability):
     assert int(re.search(r"Used (\d+) registers", report)[1]) <= REGISTERS[dtype == "float64"]
 
 
-@pytest.mark.parametrize(("name", "which"), [case for case in KERNELS if case[0] != "softmax"])
+@pytest.mark.parametrize(("dtype", "capability"), CASES)
+@pytest.mark.parametrize(("name", "which"), KERNELS)
+def test_kernel(monkeypatch, name, which, dtype, capability):
+    check(compile_ptx(monkeypatch, name, which, dtype, capability), dtype, capability)
+
+
+@pytest.mark.parametrize(("dtype", "capability"), CASES)
+@pytest.mark.parametrize(("name", "mode", "is_scaled", "is_masked"), ROW_KERNELS)
+def test_row_kernel(monkeypatch, name, mode, is_scaled, is_masked, dtype, capability):
+    from numba import types
+    from numba.cuda import dispatcher
+
+    from numact.targets import common, cuda_rows
+
+    function = na.registry[name]
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=capability))
+    kernel = cuda_rows.function.__wrapped__(function._formulas, mode, dtype, is_scaled, is_masked)
+    rows, reduced = array(dtype, 3, "C"), array(dtype, 2 if name == "logsumexp" else 3, "C")
+    inputs = (rows,) if mode == "value" else (reduced, rows)
+    masks = (types.Array(types.uint8, 3, "C"),) if is_masked else ()
+    number = getattr(types, common.number(dtype).__name__)
+    signature = (*inputs, *masks, reduced if mode == "value" else rows, number)
+    check(cuda.compile_ptx(kernel, signature, cc=capability)[0], dtype, capability)
+
+
+@pytest.mark.parametrize(("name", "which"), KERNELS)
 def test_strided_kernel_compiles(monkeypatch, name, which):
     ptx = compile_ptx(monkeypatch, name, which, "float32", (9, 0), 3, "A")
     assert ".f64" not in ptx
