@@ -43,7 +43,11 @@ def values(dtype, size):
 def arrays(case):
     """Return the input, the gradient and the output of a case."""
     count = math.prod(case.shape)
-    return tuple(array[:count].reshape(case.shape) for array in values(case.dtype, case.size))
+    x, grad, out = (array[:count].reshape(case.shape) for array in values(case.dtype, case.size))
+    if case.function != "logsumexp":
+        return x, grad, out
+    one_a_row = np.take(grad, 0, case.axis)
+    return x, one_a_row, out if case.direction == "backward" else np.ones_like(one_a_row)
 
 
 # --- a call of each library, or None where it has none ------------------------------------------------------------
@@ -59,6 +63,8 @@ def numact_call(case, x, grad, out):
         keywords["axis"] = case.axis
     if case.direction == "forward":
         return partial(function, x, **keywords)
+    if case.axis is not None and function.takes_output:  # it is there after the forward pass
+        return partial(function.backward, grad, output=function(x, case.axis), **keywords)
     return partial(function.backward, grad, x, **keywords)
 
 
@@ -84,23 +90,28 @@ def numpy_call(case, x, grad, out):
         forward = ufuncs.get(case.function) if case.direction == "forward" else None
         return forward and partial(*forward, out=out)
     if case.axis is not None:
-        function = {"softmax": partial(special.softmax, axis=case.axis)}.get(case.function)
-        if function is None or case.direction == "forward":
-            return function and partial(function, x)
-        return lambda: softmax_gradient(function(x), grad, case.axis)
+        function = partial(REFERENCES[case.function].value, x, case.axis)
+        if case.direction == "forward":
+            return function
+        return lambda: row_gradient(case.function, x, function(), grad, case.axis)
     reference = REFERENCES[case.function]
     return partial(reference.value, x) if case.direction == "forward" else lambda: grad * reference.derivative(x)
 
 
-def softmax_gradient(y, grad, axis):
-    """Return the gradient by softmax's input."""
-    return y * (grad - (grad * y).sum(axis, keepdims=True))
+def row_gradient(name, x, y, grad, axis):
+    """Return the gradient by the input of a function of rows, whose output is y."""
+    if name == "logsumexp":
+        return np.expand_dims(grad, axis) * np.exp(x - np.expand_dims(y, axis))
+    if name == "log_softmax":
+        return grad - np.exp(y) * grad.sum(axis, keepdims=True)
+    gradient = y * (grad - (grad * y).sum(axis, keepdims=True))
+    return -gradient if name == "softmin" else gradient
 
 
 def torch_call(case, x, grad, out):
     """Return torch's call: its own kernels, forward and backward, so that no autograd graph is timed.
 
-    Backward, sigmoid, tanh and softmax take the value, which torch keeps from the forward pass.
+    Backward, sigmoid, tanh, softmax and log_softmax take the value, which torch keeps from the forward pass.
     """
     import torch
 
@@ -114,11 +125,15 @@ def torch_call(case, x, grad, out):
     if case.direction == "forward":
         return partial(forward, *arguments, **keywords, **({} if out is None else {"out": out}))
     y = forward(*arguments, **keywords)
-    operator, *arguments = torch_kernels(x, grad, y, case.axis)[case.function][1]
+    kernel = torch_kernels(x, grad, y, case.axis)[case.function][1]
+    if kernel is None:
+        return None
+    operator, *arguments = kernel
     if out is None:
         return partial(operator.default, *arguments, **keywords)
     operator = getattr(operator, "grad_input", None) or operator.out
-    return partial(operator, *arguments, **keywords, grad_input=out)
+    named = "out" if case.function == "log_softmax" else "grad_input"
+    return partial(operator, *arguments, **keywords, **{named: out})
 
 
 def torch_kernels(x, grad, y, axis):
@@ -127,6 +142,7 @@ def torch_kernels(x, grad, y, axis):
 
     aten, nn = torch.ops.aten, torch._C._nn
     gelu = (nn.gelu, x), (aten.gelu_backward, grad, x)
+    from_output = grad, y, axis, x.dtype
     return {
         # torch.relu has no out=, and aten.relu.out computes into new memory and copies: 18 ms against 2.4
         "relu": ((torch.clamp_min, x, 0), (aten.threshold_backward, grad, x, 0)),
@@ -135,7 +151,9 @@ def torch_kernels(x, grad, y, axis):
         "tanh": ((torch.tanh, x), (aten.tanh_backward, grad, y)),
         "gelu": gelu,
         "gelu_tanh": gelu,
-        "softmax": ((torch._softmax, x, axis, False), (aten._softmax_backward_data, grad, y, axis, x.dtype)),
+        "softmax": ((torch._softmax, x, axis, False), (aten._softmax_backward_data, *from_output)),
+        "log_softmax": ((torch._log_softmax, x, axis, False), (aten._log_softmax_backward_data, *from_output)),
+        "logsumexp": ((torch.logsumexp, x, axis), None),  # its backward is made of others
     }
 
 
