@@ -71,7 +71,7 @@ def _gelu_tanh_derivative(m, x):
 
 def _squareplus(m, x, b=4.0):
     root = m.sqrt(x * x + b)
-    return m.where(x > 0, (x + root) / 2, b / 2 / (root - x))
+    return m.where(x > 0, (abs(x) + root) / 2, b / 2 / (abs(x) + root))
 
 
 def _masked(m, x, mask):

@@ -32,10 +32,12 @@ def test_all_is_the_registry():
 
 def test_signatures(activation):
     """The references state the parameters and their defaults, too; gelu alone chooses between two of them."""
-    names = [str(parameter) for parameter in REFERENCES[activation.__name__].parameters]
+    names = ["x", *(str(parameter) for parameter in REFERENCES[activation.__name__].parameters)]
     names += ["approximate='none'"] if activation is na.gelu else []
-    bias = ", bias=None" if isinstance(activation, Elementwise) else ""
-    expected = f"({', '.join(['x', *names, '*'])}{bias}, out=None)"
+    names = {"threshold": ["x", "/", "threshold", "value"], "glu": ["x", "axis=-1"]}.get(activation.__name__, names)
+    names[0] = "gate" if "up" in names else "x"
+    keywords = "bias=None, out=None" if isinstance(activation, Elementwise) and activation is not na.glu else "out=None"
+    expected = f"({', '.join([*names, '*'])}, {keywords})"
     assert str(inspect.signature(activation)) == expected
     assert f"{activation.__name__}{expected}" in pydoc.plain(pydoc.render_doc(activation))
 
@@ -66,26 +68,34 @@ def test_pickle(activation):
 
 def test_scalar_in_compiled_code(activation):
     scalar = activation.scalar
-    count = len(inspect.signature(activation.formula).parameters)
+    required = [
+        item for item in inspect.signature(activation.formula).parameters.values() if item.default is item.empty
+    ]
 
     @numba.njit
     def call(arguments):
         return scalar(*arguments)
 
     for kind in (np.float32, np.float64):
-        arguments = (kind(0.3), kind(0.7), kind(2.0))[:count]
+        arguments = (kind(0.3), kind(0.7), kind(2.0))[: len(required)]
         assert numba.typeof(call(arguments)) == numba.float64
         if isinstance(activation, Elementwise):
-            defaults = activation.formula.__defaults__ or ()
-            assert call((kind(0.3), *map(kind, defaults))) == activation(np.array([0.3], kind))[0]
+            count = len(activation._value.inputs)
+            x = [np.array([value], kind) for value in arguments[:count]]
+            numbers = [float(value) for value in arguments[count:]]
+            expected = activation(np.concatenate(x)) if activation is na.glu else activation(*x, *numbers)
+            assert call((*arguments, *map(kind, activation.formula.__defaults__ or ()))) == expected[0]
 
 
 def test_ufunc(activation):
     x = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
-    defaults = [np.float32(value) for value in activation.formula.__defaults__ or ()]
-    result = activation.ufunc(x, *defaults)
+    arguments, expected = activation._sample(x), activation(*activation._sample(x))
+    if activation is na.glu:
+        arguments, expected = (x, x), na.glu(np.concatenate([x, x], axis=-1))
+    defaults = activation.formula.__defaults__ or ()
+    result = activation.ufunc(*(np.float32(item) for item in (*arguments, *defaults)))
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, activation(x), rtol=0 if isinstance(activation, Elementwise) else 5e-7)
+    np.testing.assert_allclose(result, expected, rtol=0 if isinstance(activation, Elementwise) else 5e-7)
 
 
 @pytest.mark.parametrize("x", [-3.0, -0.5, 0.5, 3.0])

@@ -142,7 +142,7 @@ def mish_terms(x):
 
 
 @activation(
-    range=(-0.30884019, float("inf")),
+    range=(-0.30884342, float("inf")),
     equation=r"x \tanh(\log(1 + e^x))",
     paper="Misra, Mish: A Self Regularized Non-Monotonic Activation Function, arXiv:1908.08681",
     use="hidden layers of convolutional networks, object detectors above all",
@@ -163,7 +163,7 @@ def mish(x):
     ratio = square / (square + linear)
     # e - e^2 (1 - ratio) / 2 = LOWER power (1 + s - reduced (1 - ratio) / 2): only the last sum rounds at full size.
     tail = fma(t, fma(-0.5, fma(-reduced, ratio, reduced), s), t) * power
-    return fma(-t, ratio, x) if x > 0.0 else -LOWER * tail
+    return fma(-t, ratio, x) if x >= 0.0 else -LOWER * tail
 
 
 @mish.derivative
