@@ -30,7 +30,7 @@ def test_digits_with_gelu(tmp_path):
 def test_unknown_activation():
     done = run("--activation", "step")
     assert done.returncode == 2
-    assert "'relu', 'leaky_relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'" in done.stderr
+    assert "'sigmoid', 'tanh', 'gelu', 'gelu_tanh', 'silu', 'mish'" in done.stderr
 
 
 def test_output_that_cannot_be_written(tmp_path):
