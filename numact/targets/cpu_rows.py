@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numact.binding import JIT_OPTIONS
+from numact.binding import JIT_OPTIONS, Formula
 from numact.primitives import maximum
 from numact.targets import common, cpu
 
@@ -334,6 +334,11 @@ def rowwise(formula, dtype, arrays, out, shape):
     shape : tuple of int
         The entries before, along and after the axis.
     """
+    if not isinstance(formula, Formula):  # a function of whole rows
+        from numact.targets import cpu_gathered
+
+        cpu_gathered.rowwise(formula, dtype, arrays, out, shape)
+        return
     if out.size == 0:
         return
     compiled = kernels(formula, dtype, len(arrays) > 1)
