@@ -43,7 +43,7 @@ def sum_lanes(total, low, length):
     while half > 0:
         fold(total, low, half)
         half //= 2
-    result, rest = add(total[0], zero, low[0])
+    result, rest = add(total[0], zero, low[0] if low[0] == low[0] else zero)  # NaN once the sum is infinite
     total[:] = zero
     low[:] = zero
     return result, rest
