@@ -1,4 +1,4 @@
-"""The few operations that arithmetic lacks: fused products, powers of two, half-precision bits.
+"""The few operations that arithmetic lacks: fused products, square roots, powers of two, half-precision bits.
 
 Each emits LLVM instructions that both the CPU's compiler and NVVM accept and vectorise, and each can
 be called from plain Python, from `numba.njit` and from `numba.cuda.jit` code.
@@ -105,6 +105,63 @@ def power_of_two(shifted):
     0.125
     """
     return _power_of_two(shifted)
+
+
+@intrinsic
+def _exponent(typing_context, x):
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        integer, mantissa = LAYOUT[value.type]
+        # A mantissa from 1.5 carries into the exponent's field; above it go the bits of 1.5 * 2^mantissa.
+        bits = builder.add(builder.bitcast(value, integer), ir.Constant(integer, 1 << (mantissa - 1)))
+        bits = builder.lshr(bits, ir.Constant(integer, mantissa))
+        rounder = builder.bitcast(ir.Constant(value.type, 1.5 * 2.0**mantissa), integer)
+        return builder.bitcast(builder.or_(bits, rounder), value.type)
+
+    return x(x), generate
+
+
+@njit
+def exponent(x):
+    """Return n + ROUNDER, as `power_of_two` takes it, with x / 2**n from 3/4 to 3/2.
+
+    Parameters
+    ----------
+    x : float32 or float64
+        A positive normal number. Other values give no meaningful result.
+
+    Examples
+    --------
+    >>> exponent(0.125) - (1.5 * 2**52 + 1023)
+    -3.0
+    """
+    return _exponent(x)
+
+
+@intrinsic
+def _square_root(typing_context, x):
+    def generate(context, builder, signature, arguments):
+        (value,) = arguments
+        function = builder.module.declare_intrinsic("llvm.sqrt", [value.type])
+        return builder.call(function, arguments)
+
+    return x(x), generate
+
+
+@njit
+def square_root(x):
+    """Return the square root of x, rounded correctly, and NaN where x is negative.
+
+    Parameters
+    ----------
+    x : float32 or float64
+
+    Examples
+    --------
+    >>> square_root(2.0)
+    1.4142135623730951
+    """
+    return _square_root(x)
 
 
 @intrinsic
