@@ -21,7 +21,7 @@ COLUMNS, WIDE = 16, 1_048_576  # rows that lie across memory share cache lines: 
 SPREAD = 16  # between a buffer's rows, as 16 rows a multiple of 4 kB apart share one line of the cache each
 
 # Loops stand in functions of their own and index by `at`, and sums run in as many lanes on every CPU, each with its
-# rounding errors beside it, for the reasons given in `cpu_rows`. A buffer's row is filled up with -inf to whole lanes.
+# rounding errors beside it, for the reasons given in `cpu_rows`. A buffer's row is filled up with -inf to whole vectors.
 LANE_SUMS = """
 def at(start, i):
     return uint64(start + i)
@@ -30,23 +30,6 @@ def add(total, low, part):
     result = total + part
     back = result - total
     return result, low + ((total - (result - back)) + (part - back))
-
-def fold(total, low, half):
-    for j in range(half):
-        k, other = at(0, j), at(half, j)
-        total[k], low[k] = add(total[k], low[k] + low[other], total[other])
-
-def sum_lanes(total, low, length):
-    half = LANES // 2
-    while half >= length:  # the lanes from there on hold 0
-        half //= 2
-    while half > 0:
-        fold(total, low, half)
-        half //= 2
-    result, rest = add(total[0], zero, low[0] if low[0] == low[0] else zero)  # NaN once the sum is infinite
-    total[:] = zero
-    low[:] = zero
-    return result, rest
 
 def sum_counts(counts):
     result = 0
@@ -66,6 +49,25 @@ def fill(values, place, length, value):
         values[at(place, i)] = value
 """
 
+FOLD = """
+def fold_{half}(total, low):
+    for j in range({half}):
+        k, other = at(0, j), at({half}, j)
+        total[k], low[k] = add(total[k], low[k] + low[other], total[other])
+        total[other], low[other] = zero, zero
+"""
+SUM_LANES = """
+def sum_lanes(total, low, length):
+    {folds}
+    result, rest = add(total[0], zero, low[0] if low[0] == low[0] else zero)  # NaN once the sum is infinite
+    total[0], low[0] = zero, zero
+    return result, rest
+"""
+HALVES = [LANES >> power for power in range(1, LANES.bit_length())]
+LANE_SUMS += "".join(FOLD.format(half=half) for half in HALVES)
+# The lanes from a row's length on hold 0.
+LANE_SUMS += SUM_LANES.format(folds="\n    ".join(f"if length > {half}: fold_{half}(total, low)" for half in HALVES))
+
 GATHER = """
 def gather_along(x, start, length, values, place):
     for i in range(length):
@@ -83,7 +85,7 @@ def gather(x, start, length, step, count, values, padded):
         for k in range(length):
             gather_across(x, start + k * step, count, values, k, padded)
     for row in range(count):
-        fill(values, row * padded + length, padded - length, -infinity)
+        fill(values, row * padded + length, -length % 16, -infinity)
 
 def scatter_along(values, place, out, start, length):
     for i in range(length):

@@ -25,9 +25,10 @@ def count_equal(values, place, length, largest):
     return count
 
 def add_rest(values, place, padded, largest, total, low):
-    for first in range(0, padded, LANES):
-        for j in range(LANES):
-            i, k = at(place + first, j), at(0, j)
+    for first in range(0, padded, 16):
+        lane = first % LANES
+        for j in range(16):
+            i, k = at(place + first, j), at(lane, j)
             value = values[i]
             e = weight(value, largest)
             values[i] = e
@@ -116,7 +117,7 @@ def parts_row(parts, values, place, length, padded, total, low, smoothing, scale
     return loss
 
 def part(x, labels, grad, out_losses, out_sums, out_gradient, task, length, inner, size, ignored, smoothing, factor):
-    padded = (length + LANES - 1) // LANES * LANES
+    padded = (length + 15) // 16 * 16
     values, total, low = np.empty(size * stride(length), number), np.zeros(LANES, number), np.zeros(LANES, number)
     start, first, count = place_of(task, size, length, inner, x.size // length)
     gather(x, start, length, inner, count, values, stride(length))
