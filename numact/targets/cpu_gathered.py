@@ -16,7 +16,8 @@ from numact.targets import common, cpu
 from numact.targets.cpu_rows import LANES
 
 PARALLEL_FROM = 16_384  # entries; a row function takes 0.3 to 2 ns for each
-TILE = 16_384  # entries of the rows that a thread gathers at a time
+TILE = 16_384  # entries of the rows that are a thread's task
+GROUPED = 2_048  # entries of the rows that are gathered together: they stay in the core's first cache
 COLUMNS, WIDE = 16, 1_048_576  # rows that lie across memory share cache lines: gather 16 of them, up to so many entries
 SPREAD = 16  # between a buffer's rows, as 16 rows a multiple of 4 kB apart share one line of the cache each
 
@@ -54,13 +55,13 @@ def fold_{half}(total, low):
     for j in range({half}):
         k, other = at(0, j), at({half}, j)
         total[k], low[k] = add(total[k], low[k] + low[other], total[other])
-        total[other], low[other] = zero, zero
 """
 SUM_LANES = """
 def sum_lanes(total, low, length):
     {folds}
     result, rest = add(total[0], zero, low[0] if low[0] == low[0] else zero)  # NaN once the sum is infinite
-    total[0], low[0] = zero, zero
+    fill(total, 0, LANES, zero)
+    fill(low, 0, LANES, zero)
     return result, rest
 """
 HALVES = [LANES >> power for power in range(1, LANES.bit_length())]
@@ -106,6 +107,9 @@ def scatter(values, padded, out, start, length, step, count):
 def stride(length):
     return (length + LANES - 1) // LANES * LANES + SPREAD
 
+def group_of(size, length, inner):
+    return max(1, min(size, GROUPED // length)) if inner == 1 else size
+
 def place_of(task, size, length, inner, rows):
     if inner == 1:
         return task * size * length, task * size, min(size, rows - task * size)
@@ -119,16 +123,18 @@ def count_tasks(size, inner, rows):
 
 KERNELS = """
 def part({grad}x, out, task, length, inner, size):
-    padded = stride(length)
-    values, total = np.empty(size * padded, number), np.zeros(LANES, number)
+    padded, group = stride(length), group_of(size, length, inner)
+    values, total = np.empty(group * padded, number), np.zeros(LANES, number)
     low, counts = np.zeros(LANES, number), np.zeros(LANES, number)
     {make_grads}
     start, _, count = place_of(task, size, length, inner, x.size // length)
-    gather(x, start, length, inner, count, values, padded)
-    {gather_grads}
-    for k in range(count):
-        row{backward}({grads}values, k * padded, length, total, low, counts)
-    scatter(values, padded, out, start, length, inner, count)
+    for first in range(0, count, group):
+        some, place = min(group, count - first), start + first * length
+        gather(x, place, length, inner, some, values, padded)
+        {gather_grads}
+        for k in range(some):
+            row{backward}({grads}values, k * padded, length, total, low, counts)
+        scatter(values, padded, out, place, length, inner, some)
 
 def tasks({grad}x, out, length, inner, size):
     for task in prange(count_tasks(size, inner, x.size // length)):
@@ -258,12 +264,13 @@ def build(source, dtype, scope, label):
     load, store = common.conversions(dtype)
     scope |= {"load": load, "store": store, "number": kind, "maximum": maximum, "fma": fma, "np": np}
     scope |= {"zero": kind(0), "one": kind(1), "infinity": kind(np.inf), "nan": kind(np.nan)}
-    scope |= {"uint64": np.uint64, "int64": np.int64, "prange": numba.prange, "LANES": LANES, "SPREAD": SPREAD}
+    scope |= {"uint64": np.uint64, "int64": np.int64, "prange": numba.prange, "LANES": LANES, "SPREAD": SPREAD, "GROUPED": GROUPED}
     source = LANE_SUMS + GATHER + source
     label += "_" + hashlib.sha256(source.encode()).hexdigest()[:8]
     *functions, tasks = common.define(source, __name__, scope, label)
     for function in functions:
-        options = JIT_OPTIONS if function.__name__ in ("at", "add") else {"error_model": "numpy"}
+        inlined = function.__name__ in ("at", "add") or function.__name__.startswith("fold_")
+        options = JIT_OPTIONS if inlined else {"error_model": "numpy"}
         scope[function.__name__] = numba.njit(function, **options)
     parallel = common.cached(numba.njit, tasks, nogil=True, parallel=True, error_model="numpy")
     tasks.__qualname__ = f"serial_{tasks.__qualname__}"
@@ -275,8 +282,8 @@ def kernels(function, dtype, backward=False):
     """Return the (serial, parallel) kernels of a `RowFunction` for the dtype of a name, or those of its backward."""
     words = {"grad": "", "grads": "", "make_grads": "", "gather_grads": "", "backward": ""}
     if backward:
-        words = {"grad": "grad, ", "grads": "grads, ", "make_grads": "grads = np.empty(size * padded, number)"}
-        words["gather_grads"] = "gather(grad, start, length, inner, count, grads, padded)"
+        words = {"grad": "grad, ", "grads": "grads, ", "make_grads": "grads = np.empty(group * padded, number)"}
+        words["gather_grads"] = "gather(grad, place, length, inner, some, grads, padded)"
         words["backward"] = "_output" if function.from_output else "_backward"
     source = ROW_FUNCTIONS[function.name] + KERNELS.format(**words)
     scope = {formula.__name__: formula.compiled(common.number(dtype)) for formula in function.formulas}

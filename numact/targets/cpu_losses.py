@@ -14,25 +14,26 @@ from numact.targets.cpu_gathered import TILE, build, rows_of_a_task
 PARALLEL_FROM = 16_384  # entries
 
 # The loss of a row is P log(S) + sum of p_j (m - x_j), with the largest entry m, S = sum of e^(x_j - m) and P = sum of
-# p_j: no term is negative and nothing cancels. S is 1 + rest, where `rest` leaves one largest entry out, so that a
-# confident right answer keeps its digits. Each term is summed in the row's own type, its rounding errors beside it;
+# p_j: no term is negative and nothing cancels. S is 1 + rest, and where the rest is small it is summed
+# without the 1, so that a confident right answer keeps its digits. Each term is summed in the row's own type, its rounding errors beside it;
 # what is done once a row is done in float64.
 KERNELS = """
-def count_equal(values, place, length, largest):
-    count = 0
-    for i in range(length):
-        count += values[at(place, i)] == largest
-    return count
-
-def add_rest(values, place, padded, largest, total, low):
+def add_weights(values, place, padded, largest, total, low):
     for first in range(0, padded, 16):
         lane = first % LANES
         for j in range(16):
             i, k = at(place + first, j), at(lane, j)
-            value = values[i]
-            e = weight(value, largest)
+            e = weight(values[i], largest)
             values[i] = e
-            total[k], low[k] = add(total[k], low[k], zero if value == largest else e)
+            total[k], low[k] = add(total[k], low[k], e)
+
+def add_smaller(values, place, padded, total, low):
+    for first in range(0, padded, 16):
+        lane = first % LANES
+        for j in range(16):
+            k = at(lane, j)
+            e = values[at(place + first, j)]
+            total[k], low[k] = add(total[k], low[k], e if e < one else zero)
 
 def add_gaps(values, place, length, largest, total, low):
     for first in range(0, length, LANES):
@@ -59,9 +60,13 @@ def double_sum(total, low, length):
     return float64(result) + float64(rest) if result - result == zero else float64(result)
 
 def row_rest(values, place, length, padded, largest, total, low):
-    ties = count_equal(values, place, length, largest) - 1
-    add_rest(values, place, padded, largest, total, low)
-    return float64(ties) + double_sum(total, low, length)
+    add_weights(values, place, padded, largest, total, low)
+    sum, tail = sum_lanes(total, low, length)
+    rest = float64(sum - one) + float64(tail)
+    if rest < 0.001:
+        add_smaller(values, place, padded, total, low)
+        rest = double_sum(total, low, length)
+    return rest
 
 def all_gaps(values, place, length, largest, total, low, smoothing):
     if smoothing == 0.0:
@@ -117,22 +122,25 @@ def parts_row(parts, values, place, length, padded, total, low, smoothing, scale
     return loss
 
 def part(x, labels, grad, out_losses, out_sums, out_gradient, task, length, inner, size, ignored, smoothing, factor):
-    padded = (length + 15) // 16 * 16
-    values, total, low = np.empty(size * stride(length), number), np.zeros(LANES, number), np.zeros(LANES, number)
-    start, first, count = place_of(task, size, length, inner, x.size // length)
-    gather(x, start, length, inner, count, values, stride(length))
-    {gather_parts}
+    padded, step, group = (length + 15) // 16 * 16, stride(length), group_of(size, length, inner)
+    values, total, low = np.empty(group * step, number), np.zeros(LANES, number), np.zeros(LANES, number)
+    {make_parts}
+    start, first_row, count = place_of(task, size, length, inner, x.size // length)
     sum, tail = 0.0, 0.0
-    for k in range(count):
-        place, row = k * stride(length), first + k
-        scale = factor * float64(load(grad[row])) if grad.size else factor
-        {loss}
-        if out_losses.size:
-            out_losses[row] = store(number(loss))
-        sum, tail = add(sum, tail, loss)
+    for first in range(0, count, group):
+        some, begin = min(group, count - first), start + first * length
+        gather(x, begin, length, inner, some, values, step)
+        {gather_parts}
+        for k in range(some):
+            place, row = k * step, first_row + first + k
+            scale = factor * float64(load(grad[row])) if grad.size else factor
+            {loss}
+            if out_losses.size:
+                out_losses[row] = store(number(loss))
+            sum, tail = add(sum, tail, loss)
+        if out_gradient.size:
+            scatter(values, step, out_gradient, begin, length, inner, some)
     out_sums[2 * task], out_sums[2 * task + 1] = sum, tail
-    if out_gradient.size:
-        scatter(values, stride(length), out_gradient, start, length, inner, count)
 
 def tasks(x, labels, grad, out_losses, out_sums, out_gradient, length, inner, size, ignored, smoothing, factor):
     for task in prange(count_tasks(size, inner, x.size // length)):
@@ -140,22 +148,24 @@ def tasks(x, labels, grad, out_losses, out_sums, out_gradient, length, inner, si
 """
 WORDS = {
     "classes": {
+        "make_parts": "",
         "gather_parts": "",
         "loss": """label = int64(labels[row])
-        if label == ignored:
-            loss = 0.0
-            fill(values, place, length, zero)
-        else:
-            loss = class_row(label, values, place, length, padded, total, low, smoothing, scale, out_gradient.size > 0)
+            if label == ignored:
+                loss = 0.0
+                fill(values, place, length, zero)
+            else:
+                loss = class_row(
+                    label, values, place, length, padded, total, low, smoothing, scale, out_gradient.size > 0
+                )
 """,
     },
     "parts": {
-        "gather_parts": """parts = np.empty(size * stride(length), number)
-    gather(labels, start, length, inner, count, parts, stride(length))
-""",
+        "make_parts": "parts = np.empty(group * step, number)",
+        "gather_parts": "gather(labels, begin, length, inner, some, parts, step)",
         "loss": """loss = parts_row(
-            parts, values, place, length, padded, total, low, smoothing, scale, out_gradient.size > 0
-        )
+                parts, values, place, length, padded, total, low, smoothing, scale, out_gradient.size > 0
+            )
 """,
     },
 }
