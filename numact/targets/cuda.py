@@ -284,6 +284,10 @@ def _save(result, target):
 @cache
 def row_functions(weight, dtype):
     """Return the Python functions of the row kernels, forward and backward, for a formula of the rows' weights."""
+    if not isinstance(weight, Formula):  # a function of whole rows
+        from numact.targets import cuda_projections
+
+        return cuda_projections.row_functions(weight, dtype)
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope = {"cuda": cuda, "number": kind, "weight": weight.compiled(kind), "load": load, "store": store}
