@@ -12,7 +12,7 @@ import numpy as np
 from numact import dispatch
 
 REDUCTIONS = ("none", "mean", "sum")
-NOTHING_IGNORED = -1  # no class either
+NOTHING_IGNORED = -(2**63)  # a label that cannot pass for a mistaken one
 
 
 class Options(NamedTuple):
@@ -150,13 +150,14 @@ def _grad_of_rows(grad_output, options, made, kind):
         return None
     given = np.asarray(grad_output)
     dispatch.compute_dtype("grad_output", given.dtype.name)
-    if options.reduction != "none" and given.shape != ():
-        raise ValueError(f"grad_output has shape {given.shape}, but the loss is one number")
-    if given.shape == ():
-        return None
-    if given.shape != made.rows:
-        raise ValueError(f"grad_output has shape {given.shape}, but the losses have {made.rows}")
-    return given
+    check_grad(given.shape, made, options.reduction == "none")
+    return given if given.shape else None
+
+
+def check_grad(shape, made, each):
+    """Raise unless a gradient by the loss, or by the loss of each row, may have that shape."""
+    if shape and not (each and shape == made.rows):
+        raise ValueError(f"grad_output has shape {shape}, but the loss has shape {made.rows if each else ()}")
 
 
 def _check_out(out, shape, dtype):
