@@ -31,9 +31,6 @@ __all__ = [
 
 # name -> activation: what the tests, the benchmarks and the documentation go through
 registry = MappingProxyType(
-    {
-        f.__name__: f
-        for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax, sparsemax, hardmax)
-    }
+    {f.__name__: f for f in (relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, softmax, sparsemax, hardmax)}
 )
 del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

@@ -38,6 +38,54 @@ class _Softmax(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
     def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
 
+class _Projection(Activation):
+    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        axis: int = -1,
+        *,
+        output: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
+
+class _Loss:
+    def __call__(
+        self,
+        logits: Array,
+        labels: Array,
+        axis: int = -1,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+    def value_and_grad(
+        self,
+        logits: Array,
+        labels: Array,
+        axis: int = -1,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        out: Array | None = None,
+    ) -> tuple[Array, Array]: ...
+    def backward(
+        self,
+        grad_output: Array,
+        logits: Array,
+        labels: Array,
+        axis: int = -1,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
 class _User(Activation):
     variants: Mapping[str, Activation]
     def __call__(self, x: Array, /, *arguments: Any, out: Array | None = None, **keywords: Any) -> Array: ...
@@ -58,8 +106,11 @@ def warmup(
 __version__: str
 registry: Mapping[str, Activation]
 gelu: _Gelu
+hardmax: _Projection
 leaky_relu: _LeakyRelu
 relu: _Plain
 sigmoid: _Plain
 softmax: _Softmax
+softmax_cross_entropy: _Loss
+sparsemax: _Projection
 tanh: _Plain

@@ -34,4 +34,7 @@ ACCURACY = {
     "gelu": Accuracy(1.8, 3.1, 2.0, 4.0, root=(-1.35, -0.5)),
     "gelu_tanh": Accuracy(2.0, 3.9, 2.0, 4.0, root=(-1.35, -0.5)),
     "softmax": Accuracy(4.0, 8.0, 4.0, 8.0),
+    # Of numbers from 2^-22 (float32) or 2^-50 (float64) up; below, of those.
+    "sparsemax": Accuracy(1.0, 1.0, 1.0, 1.0),
+    "hardmax": Accuracy(0.0, 0.0, 0.0, 0.0),
 }

@@ -78,9 +78,7 @@ class SoftmaxCrossEntropy:
     def __get__(self, instance, owner=None):
         return self  # stored in a class it does not bind
 
-    def __call__(
-        self, logits, labels, axis=-1, reduction="mean", ignore_index=None, label_smoothing=0.0, *, out=None
-    ):
+    def __call__(self, logits, labels, axis=-1, reduction="mean", ignore_index=None, label_smoothing=0.0, *, out=None):
         """Return the loss; see the loss's own documentation."""
         options = Options(axis, reduction, ignore_index, label_smoothing)
         loss, _ = cross_entropy(options, logits, labels, out=out)

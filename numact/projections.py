@@ -70,7 +70,6 @@ class Projection(Rowwise):
         return cpu_gathered.public_ufunc(self._weight)
 
 
-
 @Formula
 def lead(x, maximum):
     """Return x - maximum, rounded, and the rounding error (Knuth's two-sum)."""

@@ -45,6 +45,16 @@ def _leaky_relu(x: Array) -> Array:
     return np.where(x > 0, x, x * SLOPE.astype(x.dtype))
 
 
+def _sparsemax(x: Array) -> Array:
+    descending = -np.sort(-x, axis=-1)
+    thresholds = (np.cumsum(descending, axis=-1) - 1) / np.arange(1, x.shape[-1] + 1)
+    return np.maximum(x - thresholds.max(axis=-1, keepdims=True), 0)  # the largest is that of the support
+
+
+def _hardmax(x: Array) -> Array:
+    return (np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., np.newaxis]).astype(x.dtype)
+
+
 SLOPE = np.array(np.float32(0.01))  # as the parameter of a float32 array is rounded
 
 REFERENCES = {
@@ -55,6 +65,8 @@ REFERENCES = {
     "gelu": Reference(lambda x: x * special.ndtr(x), _gelu_derivative),
     "gelu_tanh": Reference(lambda x: x * special.expit(GELU_SCALE * (x + GELU_CUBIC * x**3)), _gelu_tanh_derivative),
     "softmax": Reference(lambda x: special.softmax(x, axis=-1), None),
+    "sparsemax": Reference(_sparsemax, None),
+    "hardmax": Reference(_hardmax, None),
 }
 
 

@@ -21,7 +21,9 @@ def close(device, expected, kind=None):
     computed = device.copy_to_host()
     assert computed.dtype == expected.dtype
     assert computed.shape == expected.shape
-    np.testing.assert_allclose(computed, expected, rtol=4 * np.finfo(expected.dtype).eps, atol=np.finfo(kind or expected.dtype).eps)
+    np.testing.assert_allclose(
+        computed, expected, rtol=4 * np.finfo(expected.dtype).eps, atol=np.finfo(kind or expected.dtype).eps
+    )
 
 
 @pytest.mark.parametrize(("shape", "axis", "kind"), CASES)
@@ -95,4 +97,6 @@ def test_labels_out_of_range_are_nan():
         cuda.to_device(logits), cuda.to_device(labels), reduction="none"
     )
     np.testing.assert_array_equal(np.isnan(loss.copy_to_host()), [False, True, True])
-    np.testing.assert_array_equal(np.isnan(gradient.copy_to_host()), np.isnan(loss.copy_to_host())[:, None] * np.ones(4))
+    np.testing.assert_array_equal(
+        np.isnan(gradient.copy_to_host()), np.isnan(loss.copy_to_host())[:, None] * np.ones(4)
+    )

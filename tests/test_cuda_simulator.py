@@ -1,4 +1,4 @@
-"""Run `simulated.py` in a process with Numba's CUDA simulator."""
+"""Run `simulated.py` and `simulated_rows.py` in processes with Numba's CUDA simulator."""
 
 import os
 import re
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 
-def test_kernels_in_the_simulator():
+@pytest.mark.parametrize(("name", "least"), [("simulated.py", 100), ("simulated_rows.py", 20)])
+def test_kernels_in_the_simulator(name, least):
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'numact[cuda13]'")
-    file = Path(__file__).with_name("simulated.py")
+    file = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
@@ -20,4 +21,4 @@ def test_kernels_in_the_simulator():
         timeout=900,
     )
     assert done.returncode == 0, done.stdout[-6000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > least

@@ -24,6 +24,8 @@ SIGNATURES = {
     "gelu": "(x, approximate='none', *, out=None)",
     "gelu_tanh": "(x, *, out=None)",
     "softmax": "(x, axis=-1, *, out=None)",
+    "sparsemax": "(x, axis=-1, *, out=None)",
+    "hardmax": "(x, axis=-1, *, out=None)",
 }
 
 

@@ -9,7 +9,7 @@ from test_ptx import array, cuda, link
 
 import numact as na
 
-CASES = [("float32", (7, 5)), ("float32", (10, 0)), *((dtype, (9, 0)) for dtype in DTYPES)]
+CASES = [("float32", (7, 5)), *((dtype, (9, 0)) for dtype in DTYPES)]
 
 
 @pytest.fixture(params=CASES)
@@ -17,24 +17,23 @@ def case(request, monkeypatch):
     """A dtype and a compute capability, for which the compiler is told that it runs."""
     from numba.cuda import dispatcher
 
-    monkeypatch.setattr(
-        dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=request.param[1])
-    )
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=request.param[1]))
     return request.param
 
 
-# float64 or not; with 64 and 256 threads a block, a multiprocessor holds four blocks, with 128 two
-REGISTERS = {True: 128, False: 64}
+# What a row shares is computed in float64 and kept: with up to 80 registers and 256 threads a block, a multiprocessor
+# holds three blocks, with up to 128 two.
+PROJECTION, LOSS = {True: 128, False: 80}, 128  # float64 or not
 
 
-def check(function, signature, capability, dtype):
+def check(function, signature, capability, most):
     """Check that the kernel calls nothing, spills nothing, and leaves registers for other blocks."""
     ptx = cuda.compile_ptx(function, signature, cc=capability)[0]
     assert not re.search(r"\bcall\b|\.extern \.func|__nv_", ptx)
     assert ".local" not in ptx
     report = link(ptx, capability)
     assert "0 bytes spill stores, 0 bytes spill loads" in report
-    assert int(re.search(r"Used (\d+) registers", report)[1]) <= REGISTERS[dtype == "float64"]
+    assert int(re.search(r"Used (\d+) registers", report)[1]) <= most
     return ptx
 
 
@@ -45,8 +44,9 @@ def test_projections(case, function, which):
 
     dtype, capability = case
     row_function = function._weight._replace(from_output=which == "output")
-    kernels = cuda_projections.row_functions.__wrapped__(row_function, dtype)
-    ptx = check(kernels[which != "value"], (array(dtype, 3, "C"),) * (2 if which == "value" else 3), capability, dtype)
+    kernel = cuda_projections.row_functions.__wrapped__(row_function, dtype)[which != "value"]
+    signature = (array(dtype, 3, "C"),) * (2 if which == "value" else 3)
+    ptx = check(kernel, signature, capability, PROJECTION[dtype == "float64"])
     assert dtype == "float64" or ".f64" not in ptx
 
 
@@ -63,8 +63,8 @@ def test_cross_entropy(case, labels, gradient):
     x, flat, sums = array(dtype, 3, "C"), array(dtype, 1, "C"), array("float64", 1, "C")
     given = x if labels == "parts" else array(labels, 2, "A")
     numbers = (types.int64, *(types.float64,) * 3)
-    check(rows, (x, given, flat, sums, flat, sums, x, *numbers), capability, dtype)
+    check(rows, (x, given, flat, sums, flat, sums, x, *numbers), capability, LOSS)
     if not gradient:
-        check(finish, (sums, sums, flat, types.float64), capability, dtype)
+        check(finish, (sums, sums, flat, types.float64), capability, LOSS)
         if labels != "parts":
-            check(count, (given, sums, types.int64), capability, dtype)
+            check(count, (given, sums, types.int64), capability, LOSS)

@@ -264,7 +264,14 @@ def build(source, dtype, scope, label):
     load, store = common.conversions(dtype)
     scope |= {"load": load, "store": store, "number": kind, "maximum": maximum, "fma": fma, "np": np}
     scope |= {"zero": kind(0), "one": kind(1), "infinity": kind(np.inf), "nan": kind(np.nan)}
-    scope |= {"uint64": np.uint64, "int64": np.int64, "prange": numba.prange, "LANES": LANES, "SPREAD": SPREAD, "GROUPED": GROUPED}
+    scope |= {
+        "uint64": np.uint64,
+        "int64": np.int64,
+        "prange": numba.prange,
+        "LANES": LANES,
+        "SPREAD": SPREAD,
+        "GROUPED": GROUPED,
+    }
     source = LANE_SUMS + GATHER + source
     label += "_" + hashlib.sha256(source.encode()).hexdigest()[:8]
     *functions, tasks = common.define(source, __name__, scope, label)

@@ -9,14 +9,14 @@ from numact._version import __version__
 from numact.elementary import log1p
 from numact.rowwise import weight
 from numact.targets import common, cpu
-from numact.targets.cpu_gathered import TILE, build, rows_of_a_task
+from numact.targets.cpu_gathered import build, rows_of_a_task
 
 PARALLEL_FROM = 16_384  # entries
 
 # The loss of a row is P log(S) + sum of p_j (m - x_j), with the largest entry m, S = sum of e^(x_j - m) and P = sum of
-# p_j: no term is negative and nothing cancels. S is 1 + rest, and where the rest is small it is summed
-# without the 1, so that a confident right answer keeps its digits. Each term is summed in the row's own type, its rounding errors beside it;
-# what is done once a row is done in float64.
+# p_j: no term is negative and nothing cancels. S is 1 + rest, and where the rest is small it is summed without the 1,
+# so that a confident right answer keeps its digits. Each term is summed in the row's own type, its rounding errors
+# beside it; what is done once a row is done in float64.
 KERNELS = """
 def add_weights(values, place, padded, largest, total, low):
     for first in range(0, padded, 16):

@@ -206,7 +206,11 @@ def cross_entropy(interop, options, logits, labels, grad_output, out, wants_loss
     inputs = [x, target_labels] + ([grad] if grad else [])
     own = target is not None and target.contiguous and target.dtype == made.dtype and not cuda._overlaps(target, inputs)
     gradient = (out if own else interop.empty(logits, made.shape, made.dtype)) if wants_gradient else None
-    loss = (out if own and not wants_gradient else interop.empty(logits, made.rows if each else (), made.dtype)) if wants_loss else None
+    loss = (
+        (out if own and not wants_gradient else interop.empty(logits, made.rows if each else (), made.dtype))
+        if wants_loss
+        else None
+    )
 
     def flat(array):
         view = cuda.view(interop, array)

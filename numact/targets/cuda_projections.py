@@ -9,8 +9,8 @@ from numact.primitives import fma
 from numact.targets import common
 from numact.targets.cuda import THREADS
 
-# What a block's threads find together. A NaN is the largest of all: `row_largest` returns it, where `cuda`'s maximum may
-# pass it over. number() matters in the simulator alone, as in `cuda`.
+# What a block's threads find together. A NaN is the largest of all: `row_largest` returns it, where `cuda`'s maximum
+# may pass it over. number() matters in the simulator alone, as in `cuda`.
 BLOCK = """
 def add(total, low, part):
     result = total + part
