@@ -227,10 +227,11 @@ def _fill(options, made, arrays, losses, gradient, kind, factor):
             factor,
         )
 
+    kinds = kind, label_kind, kind, kind
     if not logits.size:
         if losses is not None:
             losses[...] = 0
-    elif all(_is_dense(array, dtype) for array, dtype in zip((*arrays, gradient), (kind, label_kind, kind, kind))):
+    elif all(_is_dense(array, dtype) for array, dtype in zip((*arrays, gradient), kinds, strict=True)):
         sums.append(call(*arrays, losses, gradient, dispatch.split_at(made.shape, options.axis)))
     else:
         x, target, labels = (

@@ -64,7 +64,7 @@ class SoftmaxCrossEntropy:
     array([1.40760596e+00, 8.49670851e-18])
     >>> loss, gradient = softmax_cross_entropy.value_and_grad(logits, [1, 1])
     >>> float(loss), gradient[0]
-    (0.7038029822219054, array([ 0.33262048, -0.37763576,  0.04501529]))
+    (0.7038029822221902, array([ 0.33262048, -0.37763576,  0.04501529]))
     """
 
     __name__ = __qualname__ = "softmax_cross_entropy"

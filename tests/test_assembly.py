@@ -13,7 +13,8 @@ SCRIPT = """
 import json
 import numpy as np
 import numact as na
-from numact.targets import cpu, cpu_rows
+from numact.targets import cpu, cpu_gathered, cpu_losses, cpu_rows
+LOOPS = {"sparsemax": ["add_support", "clip", "subtract_mean"], "hardmax": ["mark", "keep_nan"]}
 assembly = {}
 x = np.ones(64, np.float32)
 for name, function in na.registry.items():
@@ -24,12 +25,24 @@ for name, function in na.registry.items():
         parts = [serial.py_func.__globals__[part] for part in ("load_row", "add_weights", "divide")]
         assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
         continue
+    if not hasattr(function, "grad"):
+        x, gradient = np.ones(100, np.float32), np.ones(100, np.float32)
+        function(x), function.backward(gradient, x)
+        serial = [cpu_gathered.kernels(function._weight, "float32", backward)[0] for backward in (False, True)]
+        scopes = [kernel.py_func.__globals__ for kernel in serial]
+        parts = [scope[part] for part in LOOPS[name] for scope in scopes if part in scope]
+        assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
+        continue
     defaults = function._value.formula.__defaults__ or ()
     for label, formula, arrays in (("", function._value, 1), ("_grad", function._derivative, 1),
                                    ("_backward", function._product, 2)):
         serial = cpu.kernel(formula, "float32", arrays).serial
         serial(*[x] * arrays, *defaults, x.copy())
         assembly[name + label] = "".join(serial.inspect_asm().values())
+na.softmax_cross_entropy.value_and_grad(np.ones((2, 100), np.float32), [0, 1])
+scope = cpu_losses.kernels("float32", "int64")[0].py_func.__globals__
+parts = [scope[part] for part in ("add_weights", "add_gaps", "shift")]
+assembly["softmax_cross_entropy"] = "".join(text for part in parts for text in part.inspect_asm().values())
 print(json.dumps(assembly))
 """
 TARGETS = {  # Numba's name of the CPU -> the width of a register of float32 there
@@ -59,8 +72,9 @@ def compiled(request, tmp_path_factory):
     return json.loads(done.stdout), TARGETS[request.param]
 
 
-KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_grad", "_backward")] + ["softmax"]
-SELECTIONS = {"relu", "relu_grad", "leaky_relu_grad"}  # compare and blend, without arithmetic
+KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_grad", "_backward")]
+KERNELS += ["softmax", "sparsemax", "hardmax", "softmax_cross_entropy"]
+SELECTIONS = {"hardmax", "relu", "relu_grad", "leaky_relu_grad"}  # compare and blend, without arithmetic
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

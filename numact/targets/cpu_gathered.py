@@ -22,7 +22,7 @@ COLUMNS, WIDE = 16, 1_048_576  # rows that lie across memory share cache lines: 
 SPREAD = 16  # between a buffer's rows, as 16 rows a multiple of 4 kB apart share one line of the cache each
 
 # Loops stand in functions of their own and index by `at`, and sums run in as many lanes on every CPU, each with its
-# rounding errors beside it, for the reasons given in `cpu_rows`. A buffer's row is filled up with -inf to whole vectors.
+# rounding errors beside it, for the reasons given in `cpu_rows`. A row is filled up with -inf to whole vectors.
 LANE_SUMS = """
 def at(start, i):
     return uint64(start + i)
@@ -142,9 +142,12 @@ def tasks({grad}x, out, length, inner, size):
 """
 
 
-# name -> the source of `row`, which puts the result in the row's place, of `row_backward`, which does so with the gradient,
-# given that by the output, and of `row_output`, which needs the output in the place of the row. They refer to the formulas
-# of the name's `RowFunction`. total and low are lanes of 0, and so they are left.
+# name -> the source of `row`, which puts the result in the row's place; of `row_backward`, which puts the gradient there,
+# given that by the output; and of `row_output`, which does so where the output stands in the place of the row. They
+# refer to the formulas of the name's `RowFunction`. total, low and counts are lanes of 0, and so they are left.
+# Sparsemax is found by Michelot's filtering: from a threshold too low, the entries above it give the next one, until
+# their number stays. Each step is a pass of vector arithmetic, where a sort would be none: normal rows of 1,000 take 3
+# to 9 steps, whatever their spread, rows of a million up to 16.
 ROW_FUNCTIONS = {
     "sparsemax": """
 def add_support(values, place, length, largest, threshold, rest, total, low, counts):
