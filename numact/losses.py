@@ -1,6 +1,18 @@
 """The softmax and the cross entropy in one pass."""
 
+from numact.binding import Formula
 from numact.dispatch_losses import Options, cross_entropy
+from numact.elementary.exponential import LOWEST, exp_sum
+from numact.projections import lead
+
+
+@Formula
+def weight(x, maximum):
+    """Return exp(x - maximum), at most about 1 unit in the last place off, for x <= maximum."""
+    # exp magnifies the rounding error of the difference by up to 100: pass it on. Where the result is 0 anyway it may
+    # be inf - inf.
+    high, low = lead(x, maximum)
+    return exp_sum(high, low if high > LOWEST else 0.0)
 
 
 class SoftmaxCrossEntropy:

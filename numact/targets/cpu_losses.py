@@ -7,7 +7,7 @@ import numpy as np
 
 from numact._version import __version__
 from numact.elementary import log1p
-from numact.rowwise import weight
+from numact.losses import weight
 from numact.targets import common, cpu
 from numact.targets.cpu_gathered import build, rows_of_a_task
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from numact import dispatch, dispatch_losses
 from numact.elementary import log1p
-from numact.rowwise import weight
+from numact.losses import weight
 from numact.targets import common, cuda
 from numact.targets.cuda_projections import build, scope_of
 
@@ -193,14 +193,8 @@ def cross_entropy(interop, options, logits, labels, grad_output, out, wants_loss
     x = _plain(interop, logits, x, made.dtype)
     target_labels = _plain(interop, labels, target_labels, made.dtype) if parts else _flat(target_labels)
     counted = options.ignore_index is not None and options.reduction == "mean"
-    flags = Flags(
-        parts,
-        wants_loss and each,
-        wants_gradient,
-        counted,
-        grad.dtype if grad else None,
-        bool(grad) and grad.shape != (1,),
-    )
+    of_grad = (grad.dtype, grad.shape != (1,)) if grad else (None, False)
+    flags = Flags(parts, wants_loss and each, wants_gradient, counted, *of_grad)
     outer, length, inner = shape = dispatch.split_at(made.shape, options.axis)
     blocks = min(outer * inner, cuda.BLOCKS_PER_MULTIPROCESSOR * cuda._multiprocessors(interop, logits))
     inputs = [x, target_labels] + ([grad] if grad else [])
