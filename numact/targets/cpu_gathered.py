@@ -142,8 +142,8 @@ def tasks({grad}x, out, length, inner, size):
 """
 
 
-# name -> the source of `row`, which puts the result in the row's place; of `row_backward`, which puts the gradient there
-# by that of the output; and of `row_output`, which does so where the output stands in the place of the row. They
+# name -> the source of `row`, which puts the result in the row's place; of `row_backward`, which puts the gradient in
+# it, given that by the output; and of `row_output`, which does so where the output stands in the row's place. They
 # refer to the formulas of the name's `RowFunction`. total, low and counts are lanes of 0, and so they are left.
 # Sparsemax is found by Michelot's filtering: from a threshold too low, the entries above it give the next one, until
 # their number stays. Each step is a pass of vector arithmetic, where a sort would be none: normal rows of 1,000 take 3
