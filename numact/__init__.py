@@ -38,6 +38,8 @@ from numact.elementwise import (
     threshold,
 )
 from numact.gated import geglu, glu, reglu, swiglu
+from numact.losses import softmax_cross_entropy
+from numact.projections import hardmax, sparsemax
 from numact.rowwise import log_softmax, logsumexp, softmax, softmin
 from numact.tables import table
 from numact.warmup import warmup
@@ -53,6 +55,7 @@ __all__ = [
     "geglu",
     "gelu",
     "glu",
+    "hardmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -72,12 +75,14 @@ __all__ = [
     "sigmoid",
     "silu",
     "softmax",
+    "softmax_cross_entropy",
     "softmin",
     "softplus",
     "softshrink",
     "softsign",
     "sparse_plus",
     "sparse_sigmoid",
+    "sparsemax",
     "squared_relu",
     "squareplus",
     "swiglu",
@@ -98,6 +103,6 @@ _SMOOTH = softplus, squareplus
 _PIECEWISE = hardtanh, hardsigmoid, hardswish, hardshrink, softshrink, sparse_sigmoid, sparse_plus
 _GATED = glu, swiglu, geglu, reglu
 _ELEMENTWISE = _RECTIFIERS + _EXPONENTIALS + _SIGMOIDS + _SELF_GATED + _SMOOTH + _PIECEWISE + _GATED
-_ROWWISE = softmax, log_softmax, softmin, logsumexp
+_ROWWISE = softmax, log_softmax, softmin, logsumexp, sparsemax, hardmax
 registry = MappingProxyType({f.__name__: f for f in _ELEMENTWISE + _ROWWISE})
 del MappingProxyType, gelu_tanh  # the registry alone names it: users write gelu(approximate="tanh")

@@ -26,6 +26,44 @@ class Activation:
     @property
     def ufunc(self) -> Callable[..., Array]: ...
 
+class _CrossEntropy:
+    def __call__(
+        self,
+        logits: Array,
+        labels: Array,
+        axis: int = -1,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+    def value_and_grad(
+        self,
+        logits: Array,
+        labels: Array,
+        axis: int = -1,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        out: Array | None = None,
+    ) -> tuple[Array, Array]: ...
+    def backward(
+        self,
+        grad_output: Array,
+        logits: Array,
+        labels: Array,
+        axis: int = -1,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        out: Array | None = None,
+    ) -> Array: ...
+
+softmax_cross_entropy: _CrossEntropy
+
 class _Celu(Activation):
     def __call__(
         self, x: Array, alpha: float = 1.0, *, bias: Array | None = None, out: Array | None = None
@@ -81,6 +119,18 @@ class _Glu(Activation):
     def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
     def grad(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
     def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+
+class _Hardmax(Activation):
+    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def backward(
+        self,
+        grad_output: Array,
+        x: Array | None = None,
+        axis: int = -1,
+        *,
+        output: Array | None = None,
+        out: Array | None = None,
+    ) -> Array: ...
 
 class _Hardshrink(Activation):
     def __call__(
@@ -264,18 +314,6 @@ class _Softmax(Activation):
         out: Array | None = None,
     ) -> Array: ...
 
-class _Softmin(Activation):
-    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
-    def backward(
-        self,
-        grad_output: Array,
-        x: Array | None = None,
-        axis: int = -1,
-        *,
-        output: Array | None = None,
-        out: Array | None = None,
-    ) -> Array: ...
-
 class _Softplus(Activation):
     def __call__(
         self,
@@ -331,6 +369,7 @@ exponential: _Exponential
 geglu: _Geglu
 gelu: _Gelu
 glu: _Glu
+hardmax: _Hardmax
 hardshrink: _Hardshrink
 hardsigmoid: _Hardsigmoid
 hardswish: _Hardswish
@@ -349,12 +388,13 @@ selu: _Selu
 sigmoid: _Hardswish
 silu: _Silu
 softmax: _Softmax
-softmin: _Softmin
+softmin: _Hardmax
 softplus: _Softplus
 softshrink: _Hardshrink
 softsign: _Hardswish
-sparse_plus: _Hardswish
+sparse_plus: _Exponential
 sparse_sigmoid: _Hardswish
+sparsemax: _Hardmax
 squared_relu: _Hardswish
 squareplus: _Squareplus
 swiglu: _Geglu

@@ -69,4 +69,7 @@ ACCURACY = {
     "log_softmax": Accuracy(4.0, 8.0, 4.0, 8.0),
     "softmin": Accuracy(4.0, 8.0, 4.0, 8.0),
     "logsumexp": Accuracy(4.0, 8.0, 4.0, 8.0),
+    # Of numbers from 2^-22 (float32) or 2^-50 (float64) up; below, of those.
+    "sparsemax": Accuracy(1.0, 1.0, 1.0, 1.0),
+    "hardmax": Accuracy(0.0, 0.0, 0.0, 0.0),
 }

@@ -15,15 +15,15 @@ LONGEST = 65_536  # entries of a row that is reduced by one thread; a longer one
 
 
 @cache
-def cpu_rows_target():
-    """Import the CPU target's row kernels at the first call."""
-    return importlib.import_module("numact.targets.cpu_rows")
+def cpu_rows_target(formulas):
+    """Import the CPU target's module with the kernels of formulas at the first call."""
+    return importlib.import_module(f"numact.targets.{formulas.cpu_target}")
 
 
-def cuda_rows_target():
-    """Import the CUDA target's row kernels, or say what is missing."""
+def cuda_rows_target(formulas):
+    """Import the CUDA target's module with the kernels of formulas, or say what is missing."""
     dispatch.cuda_target()
-    return importlib.import_module("numact.targets.cuda_rows")
+    return importlib.import_module(f"numact.targets.{formulas.cuda_target}")
 
 
 def rowwise(formulas, mode, arrays, axis, mask, scale, out):
@@ -36,13 +36,13 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
             result = np.empty(x.shape, x.dtype) if out is None else out
             flat = [value.reshape(-1) for value in arrays]
             flat_mask = None if mask is None else mask.reshape(-1)
-            cpu_rows_target().rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale, flat_mask)
+            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale, flat_mask)
             return result
     named = dict(zip(NAMES[mode], arrays, strict=True))
     interop = find_interop(named if mask is None else {**named, "mask": mask}, out)
     if interop is None:
         return _rowwise_on_cpu(formulas, mode, named, axis, mask, scale, out)
-    return cuda_rows_target().rowwise(interop, formulas, mode, named, axis, mask, scale, out)
+    return cuda_rows_target(formulas).rowwise(interop, formulas, mode, named, axis, mask, scale, out)
 
 
 def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
@@ -93,7 +93,7 @@ def _run(formulas, mode, dtype, flat, values, rows, scale=1.0, mask=None):
     from numact.targets import common
 
     out = values.reshape(-1).view(common.storage(dtype.name))
-    cpu_rows_target().rowwise(formulas, mode, dtype.name, flat, out, rows, scale, mask)
+    cpu_rows_target(formulas).rowwise(formulas, mode, dtype.name, flat, out, rows, scale, mask)
 
 
 def _is_plain(array, dtype):
@@ -119,7 +119,7 @@ def reduction(formulas, x, axis, keepdims, out):
             return deliver(result, None)
     interop = find_interop({"x": x}, out)
     if interop is not None:
-        return cuda_rows_target().reduction(interop, formulas, x, axis, keepdims, out)
+        return cuda_rows_target(formulas).reduction(interop, formulas, x, axis, keepdims, out)
     arrays, dtype, shape = dispatch.prepare({"x": x}, None)
     x, axes = arrays["x"], normalize(axis, len(shape))
     final = reduced_shape(shape, axes, keepdims)
@@ -187,7 +187,7 @@ def reduction_backward(formulas, grad_output, x, axis, keepdims, out):
     """Return the gradient by x of a reduction, given that by its output."""
     interop = find_interop({"grad_output": grad_output, "x": x}, out)
     if interop is not None:
-        return cuda_rows_target().reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out)
+        return cuda_rows_target(formulas).reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out)
     shape = np.shape(x)
     axes = normalize(axis, len(shape))
     final = reduced_shape(shape, axes, keepdims)

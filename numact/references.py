@@ -78,6 +78,19 @@ def _masked(m, x, mask):
     return x if mask is None else m.where(mask, x, -math.inf)
 
 
+def _sparsemax(m, x, axis=-1):
+    x = m.moveaxis(x, axis, -1)
+    descending = -m.sort(-x, axis=-1)
+    thresholds = (m.cumsum(descending, axis=-1) - 1) / m.arange(1, x.shape[-1] + 1)
+    y = m.maximum(x - thresholds.max(axis=-1, keepdims=True), 0)  # the largest is that of the support
+    return m.moveaxis(y, -1, axis)
+
+
+def _hardmax(m, x, axis=-1):
+    first = m.arange(x.shape[axis]) == m.expand_dims(m.moveaxis(x, axis, -1).argmax(axis=-1), -1)
+    return m.moveaxis(first, -1, axis).astype(x.dtype)
+
+
 REFERENCES = {
     "relu": Reference(lambda m, x: m.maximum(x, 0), lambda m, x: m.where(x > 0, 1, 0)),
     "leaky_relu": Reference(
@@ -185,6 +198,8 @@ REFERENCES = {
     ),
     "softmin": Reference(lambda m, x, axis=-1: m.softmax(-x, axis=axis)),
     "logsumexp": Reference(lambda m, x, axis=-1, keepdims=False: m.logsumexp(x, axis=axis, keepdims=keepdims)),
+    "sparsemax": Reference(_sparsemax),
+    "hardmax": Reference(_hardmax),
 }
 
 

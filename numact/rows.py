@@ -77,6 +77,8 @@ class Formulas:
     reduced: Formula | None = None
     term: Formula | None = None
     shares: Formula | None = None
+    cpu_target = "cpu_rows"  # the modules that have the kernels
+    cuda_target = "cuda_rows"
 
     def kind(self, mode):
         """Return which kernel computes a "value", goes "backward", or does so "from_output"."""
@@ -88,7 +90,7 @@ class Formulas:
 class _OnRows(Activation):
     """What is common to activations of rows: parameters that are explained, and no `.grad`."""
 
-    takes_output = property(lambda self: self._formulas.output is not None, doc="Whether `.backward` takes `output=`.")
+    _reduces = False
 
     def __init__(self, function, info, formulas, parameters):
         self._formulas, self._parameters = formulas, parameters
@@ -103,14 +105,13 @@ class _OnRows(Activation):
         out = kinds("out", kinds.KEYWORD_ONLY, default=None)
         self._defaults = dict(self._parameters)
         self.__signature__ = inspect.Signature([*positional, out])
-        reduces = self._formulas.reduced is not None
-        explained = [EXPLAINED["axes" if reduces and name == "axis" else name] for name in self._parameters]
+        explained = [EXPLAINED["axes" if self._reduces and name == "axis" else name] for name in self._parameters]
         document, heading, example = inspect.cleandoc(self.formula.__doc__).partition("\n\nExamples\n")
         notes = NOTES.format(
             parameters="\n".join(["", *explained]),
             paper=self.info.paper,
-            in_place="" if reduces else " May be `x`.",
-            shape="" if reduces else ", shape",
+            in_place="" if self._reduces else " May be `x`.",
+            shape="" if self._reduces else ", shape",
         )
         self.__doc__ = document + notes + heading.lstrip("\n") + example
 
@@ -121,6 +122,8 @@ class Rowwise(_OnRows):
     Its formula, and `.scalar`, give one entry from the entry itself, its row's largest entry (of softmin, the smallest)
     and its row's sum of weights.
     """
+
+    takes_output = property(lambda self: self._formulas.output is not None, doc="Whether `.backward` takes `output=`.")
 
     def __init__(self, function, info, formulas, fixed_scale=None):
         parameters = {"axis": -1} if fixed_scale else {"axis": -1, "mask": None, "scale": 1.0}
@@ -201,6 +204,8 @@ class Reduction(_OnRows):
 
     Its formula, and `.scalar`, give that value from a row's largest entry and its sum of weights.
     """
+
+    _reduces = True
 
     def __init__(self, function, info, formulas):
         super().__init__(function, info, formulas, {"axis": -1, "keepdims": False})

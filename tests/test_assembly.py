@@ -15,10 +15,10 @@ import json
 import numpy as np
 import numact as na
 from numact.base import Elementwise
-from numact.targets import common, cpu, cpu_rows
+from numact.targets import common, cpu, cpu_gathered, cpu_losses, cpu_rows
 # Functions with the same gradient share a cache entry, and what is loaded keeps no assembly.
 common.cached = lambda jit, function, **options: jit(function, **options)
-ROWS = {rows}
+ROWS, LOOPS = {rows}, {loops}
 assembly = {}
 x = np.ones(64, np.float32)
 for name, function in na.registry.items():
@@ -29,6 +29,13 @@ for name, function in na.registry.items():
             serial(row, row.copy(), 100, 100, 1.0)
             parts = [serial.py_func.__globals__[part] for part in ROWS[name]]
             assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
+        if name in LOOPS:
+            row, gradient = np.ones(100, np.float32), np.ones(100, np.float32)
+            function(row), function.backward(gradient, row)
+            serial = [cpu_gathered.kernels(function._formulas, mode, "float32")[0] for mode in ("value", "backward")]
+            scopes = [kernel.py_func.__globals__ for kernel in serial]
+            parts = [scope[part] for part in LOOPS[name] for scope in scopes if part in scope]
+            assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
         continue
     numbers = function._value.formula.__defaults__ or (1.0,) * len(function._value.parameters)
     formulas = {name: function._value}
@@ -38,10 +45,19 @@ for name, function in na.registry.items():
         serial = cpu.kernel(formula, "float32").serial
         serial(*[x] * len(formula.inputs), *numbers, x.copy())
         assembly[label] = "".join(serial.inspect_asm().values())
+na.softmax_cross_entropy.value_and_grad(np.ones((2, 100), np.float32), [0, 1])
+scope = cpu_losses.kernels("float32", "int64")[0].py_func.__globals__
+parts = [scope[part] for part in LOOPS["softmax_cross_entropy"]]
+assembly["softmax_cross_entropy"] = "".join(text for part in parts for text in part.inspect_asm().values())
 print(json.dumps(assembly))
 """
 # The loops of a row that hold its arithmetic; those of the other functions are the same.
 ROWS = {"softmax": ("load_row", "add_weights", "divide"), "log_softmax": ("load_row", "add_rests", "subtract")}
+LOOPS = {
+    "sparsemax": ("add_support", "clip", "subtract_mean"),
+    "hardmax": ("mark", "keep_nan"),
+    "softmax_cross_entropy": ("add_weights", "add_gaps", "shift"),
+}
 TARGETS = {  # Numba's name of the CPU -> the width of a register of float32 there
     "x86-64-v3": "ymm",
     "znver4": "zmm",
@@ -65,7 +81,7 @@ def compiled(request, tmp_path_factory):
     if request.param == "x86-64-v3":
         environment["NUMBA_CPU_FEATURES"] = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+popcnt,+sse4.2"
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.replace("{rows}", repr(ROWS))],
+        [sys.executable, "-c", SCRIPT.replace("{rows}", repr(ROWS)).replace("{loops}", repr(LOOPS))],
         env=environment,
         capture_output=True,
         text=True,
@@ -75,8 +91,15 @@ def compiled(request, tmp_path_factory):
     return json.loads(done.stdout), TARGETS[request.param]
 
 
-KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_backward")] + [*SEVERAL, *ROWS]
-SELECTIONS = {"relu", "relu6", "threshold", "hardtanh", "hardshrink"}  # compare and blend, without arithmetic
+KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_backward")] + [*SEVERAL, *ROWS, *LOOPS]
+SELECTIONS = {
+    "hardmax",
+    "relu",
+    "relu6",
+    "threshold",
+    "hardtanh",
+    "hardshrink",
+}  # compare and blend, without arithmetic
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

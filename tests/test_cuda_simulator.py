@@ -1,4 +1,4 @@
-"""Run `simulated.py` and `simulated_rows.py` in processes with Numba's CUDA simulator."""
+"""Run the files `simulated*.py` in processes with Numba's CUDA simulator."""
 
 import os
 import re
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize(("name", "least"), [("simulated.py", 100), ("simulated_rows.py", 50)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("simulated.py", 100), ("simulated_rows.py", 50), ("simulated_projections.py", 20)]
+)
 def test_kernels_in_the_simulator(name, least):
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'numact[cuda13]'")
     file = Path(__file__).with_name(name)

@@ -36,6 +36,22 @@ class Activation:
     def scalar(self) -> Callable[..., float]: ...
     @property
     def ufunc(self) -> Callable[..., Array]: ...
+
+class _CrossEntropy:
+    def __call__(
+        self, logits: Array, labels: Array, axis: int = -1, reduction: str = "mean", ignore_index: int | None = None,
+        label_smoothing: float = 0.0, *, out: Array | None = None,
+    ) -> Array: ...
+    def value_and_grad(
+        self, logits: Array, labels: Array, axis: int = -1, reduction: str = "mean", ignore_index: int | None = None,
+        label_smoothing: float = 0.0, *, out: Array | None = None,
+    ) -> tuple[Array, Array]: ...
+    def backward(
+        self, grad_output: Array, logits: Array, labels: Array, axis: int = -1, reduction: str = "mean",
+        ignore_index: int | None = None, label_smoothing: float = 0.0, *, out: Array | None = None,
+    ) -> Array: ...
+
+softmax_cross_entropy: _CrossEntropy
 '''
 AXIS = {"logsumexp": "int | tuple[int, ...] | None"}
 

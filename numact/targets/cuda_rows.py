@@ -191,14 +191,23 @@ def _mask(interop, x, mask, shape):
     return _contiguous(interop, x, item._replace(dtype="uint8"), "uint8", shape)
 
 
-def _launch(interop, x, kernel, views, rows, scale):
+def _launch(interop, x, kernel, views, rows, numbers):
     outer, length, inner = rows
     threads = min(THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
-    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, [scale])
+    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, numbers)
 
 
 def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function to GPU arrays by name; see `numact.dispatch_rows.rowwise`."""
+
+    def kernel_for(dtype):
+        return function(formulas, mode, dtype, scale != 1.0, mask is not None)
+
+    return along_rows(interop, kernel_for, arrays, axis, mask, [scale], out)
+
+
+def along_rows(interop, kernel_for, arrays, axis, mask, numbers, out):
+    """Launch the kernel for the result's dtype on rows of GPU arrays by name, their mask, the result and numbers."""
     inputs, dtype, shape, written = target.prepare(interop, arrays, out)
     rows = dispatch.split_at(shape, axis)
     *_, x = arrays.values()
@@ -207,10 +216,9 @@ def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
     direct = written is not None and written.contiguous and written.dtype == dtype
     direct = direct and not target.overlaps(written, inputs)
     result = out if direct else interop.empty(x, shape, dtype)
-    kernel = function(formulas, mode, dtype, scale != 1.0, mask is not None)
     views = [item.reshape(rows) for item in [*inputs, *masks, target.view(interop, result)]]
     if math.prod(shape):
-        _launch(interop, x, kernel, views, rows, common.number(dtype)(scale))
+        _launch(interop, x, kernel_for(dtype), views, rows, [common.number(dtype)(value) for value in numbers])
     return _deliver(interop, result, out)
 
 
@@ -251,7 +259,7 @@ def reduction(interop, formulas, x, axis, keepdims, out):
         kernel,
         [flat, target.view(interop, result).reshape((rows[0], rows[2]))],
         rows,
-        common.number(dtype)(1),
+        [common.number(dtype)(1)],
     )
     return _deliver(interop, result, out)
 
@@ -271,15 +279,20 @@ def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
         return _deliver(interop, result, out)
     flat, rows = _rows(interop, x, item, axes, dtype)
     grads = _contiguous(interop, x, grad, dtype, final).reshape((rows[0], rows[2]))
-    kernel = function(formulas, "backward", dtype, False, False)
+    kernel, scale = function(formulas, "backward", dtype, False, False), [common.number(dtype)(1)]
     if dispatch_rows.split_at_axes(shape, axes):
         _launch(
-            interop, x, kernel, [grads, flat, target.view(interop, result).reshape(rows)], rows, common.number(dtype)(1)
+            interop,
+            x,
+            kernel,
+            [grads, flat, target.view(interop, result).reshape(rows)],
+            rows,
+            [common.number(dtype)(1)],
         )
         return _deliver(interop, result, out)
     order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
     moved = target.view(interop, interop.empty(x, tuple(shape[k] for k in order), dtype))
-    _launch(interop, x, kernel, [grads, flat, moved.reshape(rows)], rows, common.number(dtype)(1))
+    _launch(interop, x, kernel, [grads, flat, moved.reshape(rows)], rows, scale)
     back = [order.index(axis) for axis in range(len(shape))]
     moved = moved._replace(shape=shape, strides=tuple(moved.strides[k] for k in back))
     _fill(interop, x, moved, target.view(interop, result), dtype)
