@@ -101,6 +101,9 @@ def _has_gpu():
 def warmup(functions=None, dtypes=None, targets=None):
     """Compile activations ahead, so that their first calls load from the disk cache.
 
+    Kernels for arrays that repeat beside others or lie in rows apart, and those for `bias`, `mask` and `scale`, compile
+    at their first use, as there is one for each combination.
+
     Parameters
     ----------
     functions : str, Activation or iterable of these, optional

@@ -9,7 +9,6 @@ import sys
 import pytest
 from conftest import ELEMENTWISE, SEVERAL
 
-pytestmark = pytest.mark.xdist_group("assembly")  # what its fixture does is done once
 SCRIPT = """
 import json
 import numpy as np

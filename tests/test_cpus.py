@@ -11,7 +11,6 @@ import pytest
 from conftest import dtype_of
 from results import CASES
 
-pytestmark = pytest.mark.xdist_group("cpus")  # what its fixture does is done once
 # Numba's name of the CPU -> features of the host that it needs, and the widest register in its code
 LEVELS = {
     "x86-64-v2": ({"sse4.2", "popcnt"}, "xmm"),

@@ -12,7 +12,6 @@ import pytest
 
 import numact as na
 
-pytestmark = pytest.mark.xdist_group("peers")  # what its fixture does is done once
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "asv_benchmarks" / "peers.py"
 PAGE = ROOT / "docs" / "performance.md"
