@@ -44,16 +44,16 @@ def scaled_weight(x, maximum, scale):
 
 @Formula
 def logarithm(maximum, rest):
-    """Return maximum + log(1 + rest) in two parts."""
-    log_high, log_low = log_parts(1.0, rest, 0.0)
+    """Return maximum + log(1 + rest) in two parts; NaN where the maximum is infinite."""
+    log_high, log_low = log_parts(1.0, rest + (maximum - maximum), 0.0)
     high, low = lead(maximum, -log_high)
     return high, low + log_low
 
 
 @Formula
 def scaled_logarithm(maximum, rest):
-    """Return log(1 + rest) in two parts; the maximum is not scaled yet."""
-    return log_parts(1.0, rest, 0.0)
+    """Return log(1 + rest) in two parts, since the maximum is not scaled yet; NaN where it is infinite."""
+    return log_parts(1.0, rest + (maximum - maximum), 0.0)
 
 
 @Formula

@@ -41,9 +41,14 @@ class Exact:
             powers = np.exp(lead)
             # One of the largest entries is the 1 of log1p, and the rest is summed without it.
             first = np.arange(x.shape[axis]) == np.expand_dims(wide.argmax(axis=axis), -1)
-            rest = np.where(np.moveaxis(first, -1, axis), 0, powers).sum(axis=axis, keepdims=True)
+            rest = self.sum(np.where(np.moveaxis(first, -1, axis), 0, powers))
             self.share = np.where(self.mask, powers / (1 + rest), 0)
             self.logarithm = np.where(self.mask, lead - np.log1p(rest), -INF)
+
+    def sum(self, array):
+        """Sum by pairs, as NumPy does along contiguous rows: down 65,536 entries one by one, 15 ULP of float64 go."""
+        rows = np.ascontiguousarray(np.moveaxis(array, self.axis, -1))
+        return np.expand_dims(rows.sum(axis=-1), self.axis)
 
     @property
     def value(self):
@@ -55,12 +60,10 @@ class Exact:
             self.share = np.where(self.mask, output.astype(np.longdouble), 0)
         wide = np.where(self.mask, grad.astype(np.longdouble), 0)
         if self.name == "log_softmax":
-            total, size = (part.sum(axis=self.axis, keepdims=True) for part in (wide, np.abs(wide)))
+            total, size = (self.sum(part) for part in (wide, np.abs(wide)))
             result, size = wide - self.share * total, np.abs(wide) + self.share * size
         else:
-            dot, size = (
-                part.sum(axis=self.axis, keepdims=True) for part in (wide * self.share, abs(wide * self.share))
-            )
+            dot, size = (self.sum(part) for part in (wide * self.share, abs(wide * self.share)))
             result, size = self.share * (wide - dot), self.share * (np.abs(wide) + size)
         return self.scale * result, abs(self.scale) * size
 
@@ -209,10 +212,12 @@ def test_mask_in_place_and_with_any_layout(name):
     ):
         np.testing.assert_array_equal(call(array), gradient)
     np.testing.assert_array_equal(function(np.asfortranarray(x), mask=np.asfortranarray(mask)), expected)
-    np.testing.assert_array_equal(function(x[:, ::-1], mask=mask[:, ::-1])[:, ::-1].shape, expected.shape)
+    turned, turned_mask = np.ascontiguousarray(x[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+    np.testing.assert_array_equal(function(x[:, ::-1], mask=mask[:, ::-1]), function(turned, mask=turned_mask))
     out = np.empty((60, 400), np.float64)
     np.testing.assert_array_equal(function(x, mask=mask, out=out), expected)
-    np.testing.assert_array_equal(function(x.tolist(), mask=mask.tolist()).astype(np.float32), expected)
+    wide = function(x.astype(np.float64), mask=mask)
+    np.testing.assert_array_equal(function(x.tolist(), mask=mask.tolist()), wide)
 
 
 # --- special values -----------------------------------------------------------------------------------------------

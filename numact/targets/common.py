@@ -38,12 +38,16 @@ def label(formula, dtype):
     return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{VERSION}"
 
 
+# How row kernels load an entry, without a scale and with one; a negative one makes the smallest entry the largest.
+READ = "lambda x, scale: load(x)", "lambda x, scale: -load(x) if scale < 0 else load(x)"
+
+
 def row_label(formulas, kind, dtype, scaled, source):
     """Return a name for row kernels that no other formulas, source or version share."""
     listed = [
         item for group in vars(formulas).values() for item in (group if isinstance(group, tuple) else (group,)) if item
     ]
-    parts = [source, *(item.fingerprint(number(dtype)) for item in listed)]
+    parts = [source, *READ, *(item.fingerprint(number(dtype)) for item in listed)]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
     return "_".join([kind, *["scaled"] * scaled, dtype, digest, __version__.replace(".", "_")])
 
@@ -57,10 +61,9 @@ def row_scope(formulas, kind, dtype, scaled):
     bound["weight"] = formulas.output if is_output else formulas.weight[scaled]
     bound |= {name: pair[scaled] for name in ("entry", "logarithm") if (pair := getattr(formulas, name))}
     scope = {name: formula.compiled(compute) for name, formula in bound.items() if formula}
-    # A negative scale makes the smallest entry the largest.
-    negates = scaled and not is_output
-    read = (lambda x, scale: load(x) if scale > 0 else -load(x)) if negates else (lambda x, scale: load(x))
-    return scope | {"load": load, "store": store, "number": compute, "read": numba.njit(read, **JIT_OPTIONS)}
+    scope |= {"load": load, "store": store, "number": compute}
+    read = eval(READ[scaled and not is_output], scope)
+    return scope | {"read": numba.njit(read, **JIT_OPTIONS)}
 
 
 def define(source, module, scope, label):

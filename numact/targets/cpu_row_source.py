@@ -137,8 +137,7 @@ def strip_rests(x, start, width, largest, scale, total, low, count):
 
 def strip_logarithm(total, low, count, largest):
     for j in range(total.size):
-        rest = total[j] + low[j] + (largest[j] - largest[j])
-        total[j], low[j] = logarithm(largest[j], count[j] - ONE + rest)
+        total[j], low[j] = logarithm(largest[j], count[j] - ONE + (total[j] + low[j]))
 
 def strip_divide(total, out, start, width):
     for j in range(width):
@@ -333,7 +332,6 @@ def masked({grad}x, mask, out, length, tile, scale):
 # take 36 ns a row, to count the references of its arrays.
 LOGARITHM = """rest = sum_lanes(total, low, lanes)
             others = sum_lanes(count, low, lanes) - ONE
-            rest += largest[k] - largest[k]  # NaN where the largest is infinite
             log_high, log_low = logarithm(largest[k], others + rest)
             """
 FINISH = {

@@ -12,6 +12,7 @@ from numact.targets import common, cpu
 from numact.targets.cpu_row_source import FINISH, KERNELS
 
 PASSES = 2  # a row costs about twice its weights
+INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
 LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
 SHORT = 40  # rows up to this length are turned into columns: rows of 16 take a third of the time
 TURNED = 8_192  # entries turned at a time
@@ -105,14 +106,14 @@ def kernels(formulas, mode, dtype, scaled):
     """
     kind = formulas.kind(mode)
     scope = common.row_scope(formulas, kind, dtype, scaled)
-    number, store, element = scope["number"], scope["store"], common.storage(dtype).type
+    number, element = scope["number"], common.storage(dtype).type
     is_output = kind == "from_output"
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "prange": numba.prange, **SIZES}
     scope |= {"ZERO": number(0), "ONE": number(1), "KEEPS": element is number, "COUNTS": kind in ("log", "reduced")}
     scope |= {"FROM_OUTPUT": is_output, "stored": scope["load"] if is_output else number}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
-    scope |= {name: element(store(number(0 if is_output else value))) for name, value in names.items()}
+    scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
     source = KERNELS.format(**WORDS[kind])
     pairs = []
     for function in common.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
@@ -125,6 +126,13 @@ def kernels(formulas, mode, dtype, scaled):
             options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
             scope[name] = numba.njit(function, **options)
     return RowKernels(*pairs, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
+
+
+def _element(value, dtype):
+    """Return 0 or an infinity as an element of the dtype of a name."""
+    if dtype not in INFINITY:
+        return common.number(dtype)(value)
+    return np.uint16(value and INFINITY[dtype] + (0x8000 if value < 0 else 0))
 
 
 def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):

@@ -70,7 +70,7 @@ def row_rest(x, {mask}scale, i, j, largest, shared, thread, threads):
         else:
             total, low = add(total, low, number(weight(value, largest, scale)))
     count = block_sum(count, shared, thread, threads) - number(1)
-    return count + block_sum(total + low, shared, thread, threads) + (largest - largest)
+    return count + block_sum(total + low, shared, thread, threads)
 
 def row_terms(grad, x, {mask}scale, i, j, largest, shared, thread, threads):
     total, low = number(0), number(0)
