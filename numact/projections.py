@@ -56,7 +56,8 @@ class Projection(_OnRows):
         *arguments, out, **keywords
             As for the value.
         output : array_like, optional
-            The activation's output, in the place of `x`: the same gradient, to the bit, for less work.
+            The activation's output, in the place of `x`: the same gradient for less work, to the bit in float32 and
+            float64. In the half types an entry of the support may have rounded to 0.
 
         Returns
         -------
@@ -109,9 +110,9 @@ def sparsemax(x, maximum, threshold):
 
     sparsemax(x)_i = max(x_i - t, 0), where t is the one number that makes the sum 1, in [0, 1]. It is
     (sum of x over the support - 1) / k for a support of k entries, those larger than t. The gradient is 0 outside the
-    support, and in it the incoming gradient less its mean there; `backward` takes `output=y` in the place of x at full
-    accuracy, as the support is where y > 0. A row that holds +inf or NaN, or nothing but -inf, is NaN throughout; any
-    other entry -inf gives 0.
+    support, and in it the incoming gradient less its mean there; `backward` takes `output=y` in the place of x, as the
+    support is where y > 0 (in the half types an entry of it may have rounded to 0). A row that holds +inf or NaN, or
+    nothing but -inf, is NaN throughout; any other entry -inf gives 0.
 
     Examples
     --------
