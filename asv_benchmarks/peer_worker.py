@@ -104,6 +104,9 @@ def row_gradient(name, x, y, grad, axis):
         return np.expand_dims(grad, axis) * np.exp(x - np.expand_dims(y, axis))
     if name == "log_softmax":
         return grad - np.exp(y) * grad.sum(axis, keepdims=True)
+    if name == "sparsemax":
+        support = y > 0
+        return support * (grad - (support * grad).sum(axis, keepdims=True) / support.sum(axis, keepdims=True))
     gradient = y * (grad - (grad * y).sum(axis, keepdims=True))
     return -gradient if name == "softmin" else gradient
 

@@ -87,7 +87,8 @@ def test_special_values(kind, length):
 def test_of_no_entries_it_is_minus_infinity(shape, axis):
     x = np.zeros(shape, np.float32)
     value = na.logsumexp(x, axis)
-    np.testing.assert_array_equal(value, special.logsumexp(x, axis))
+    # SciPy 1.17 fails at several axes of no entries, and NumPy's sum has the shape.
+    np.testing.assert_array_equal(value, np.full(x.sum(axis).shape, -np.inf))
     assert value.dtype == np.float32
     assert na.logsumexp.backward(value, x, axis).shape == shape
 
