@@ -46,7 +46,7 @@ ACCURACY = {
     "tanh": Accuracy(2.0, 2.0, 2.0, 2.0),
     "tanhshrink": Accuracy(1.7, 3.7, 2.0, 4.0),
     "softsign": Accuracy(1.5, 3.0, 2.0, 4.0),
-    "gelu": Accuracy(1.8, 3.1, 2.0, 4.0, root=(-1.35, -0.5)),
+    "gelu": Accuracy(1.8, 2.6, 2.0, 4.0, root=(-1.35, -0.5)),
     "gelu_tanh": Accuracy(2.0, 3.9, 2.0, 4.0, root=(-1.35, -0.5)),
     "silu": Accuracy(2.0, 3.2, 2.0, 4.0, root=(-2.2, -0.8)),
     "quick_gelu": Accuracy(2.0, 3.4, 2.0, 4.0, root=(-1.3, -0.46)),
@@ -62,7 +62,7 @@ ACCURACY = {
     "sparse_plus": Accuracy(2.0, 0.5, 2.0, 0.5),
     "glu": Accuracy(1.5, 3.0, 1.5, 3.0),
     "swiglu": Accuracy(1.5, 4.0, 1.5, 4.0, root=(-2.2, -0.8)),
-    "geglu": Accuracy(1.9, 4.5, 1.9, 4.5, root=(-1.35, -0.5)),
+    "geglu": Accuracy(1.9, 4.0, 1.9, 4.0, root=(-1.35, -0.5)),
     "reglu": Accuracy(0.5, 0.0, 0.5, 0.0),
     # Of rows of up to 65,536 entries; gradients, and the value of logsumexp, in ULP of the terms that cancel.
     "softmax": Accuracy(4.0, 8.0, 4.0, 8.0),

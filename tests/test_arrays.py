@@ -89,7 +89,7 @@ def test_values_and_derivatives(several, kind):
             if bound.root is not None:
                 near = (arguments[0] > bound.root[0]) & (arguments[0] < bound.root[1])
                 unit = np.spacing(np.float32(0.125).astype(kind)) * factor
-                assert (np.abs(slope - truth)[near] / unit[near]).max() <= 5
+                assert (np.abs(slope - truth)[near] / unit[near]).max() <= 4
                 error[near] = 0
         assert error.max() <= bound.derivative + own
 

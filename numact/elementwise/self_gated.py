@@ -65,8 +65,11 @@ def gelu_grad(x):
     high = -0.5 * t * t
     power, s = exp_parts(high, fma(-0.5 * t, t, -high), LIFT)
     p = normal_tail_polynomial(t)
-    scale = 0.25 if t < TAIL_KNOT else FAR_SCALE / t
-    slope = LOWER * fma(-DENSITY, t, fma(scale, p, scale))
+    # scale (1 + p) - DENSITY t, summed in the order in which the first sum is the smaller one and rounds less.
+    near = t < TAIL_KNOT
+    scale = 0.25 if near else FAR_SCALE / t
+    first = fma(-DENSITY if near else scale, t if near else p, scale)
+    slope = LOWER * fma(scale if near else -DENSITY, p if near else t, first)
     tail = fma(slope, s, slope)
     return fma(-tail, power, 1.0) if x >= 0.0 else tail * power
 
