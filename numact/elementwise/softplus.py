@@ -55,8 +55,11 @@ def softplus(x, beta=1.0, threshold=INFINITY):
     lowered = LOWER * power
     e = fma(lowered, s, lowered)
     # e (1 + s) from s and not from e, whose rounding error would count twice.
-    s = fma(fma(lowered * s, 2.0 + s, lowered), LOG1P_TAIL(e), s + error)
-    result = fma(power, fma(LOWER * inverse, s, LOWER * inverse), x if beta * x > 0.0 else 0.0)
+    s = fma(fma(lowered * s, 2.0 + s, lowered), LOG1P_TAIL(e), s)
+    # inverse (1 + s) (1 + error) in two parts: rounded to one it would be off by 2.4 ULP in the end.
+    scale = fma(inverse, s, inverse)
+    rest = fma(scale, error, fma(inverse, s, inverse - scale))
+    result = fma(power, LOWER * scale, fma(power, LOWER * rest, x if beta * x > 0.0 else 0.0))
     return x if beta * x > threshold else result
 
 
