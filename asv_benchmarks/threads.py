@@ -21,7 +21,8 @@ def median_times(kernel, arguments):
     """Return the median time in seconds of the serial and of the parallel kernel, taking turns, warm."""
     times = ([], [])
     for _ in range(ROUNDS):
-        for function, found in zip((kernel.serial, kernel.tiles), times, strict=True):
+        for is_parallel, found in enumerate(times):
+            function = kernel.ready(arguments, bool(is_parallel))
             function(*arguments)
             start = time.perf_counter()
             function(*arguments)
@@ -42,8 +43,6 @@ def main():
                 x = np.random.default_rng(0).normal(0, 3, size).astype(np.float32)
                 numbers = formula.formula.__defaults__ or (1.0,) * len(formula.parameters)
                 arguments = (x, *numbers, np.ones_like(x))
-                with cpu.only_compiling():
-                    cpu.run(kernel.serial, kernel.tiles, True, *arguments)
                 serial, parallel = (1e6 * seconds for seconds in median_times(kernel, arguments))
                 cell = f"{serial:.1f} / {parallel:.1f}"
                 cells.append(f"**{cell}**" if size >= kernel.parallel_from else cell)

@@ -131,7 +131,7 @@ def reduction(formulas, x, axis, keepdims, out):
     with np.errstate(all="ignore"):
         if x.size == 0:
             result = np.full(final, -np.inf, dtype)
-        elif rows and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        elif rows and _is_readable(x, dtype) and not (dtype.itemsize == 2 and _pieces(rows)):
             result = np.empty(final, dtype)
             _reduce(formulas, dtype, _flat(x, dtype), result, rows)
         else:
@@ -139,16 +139,22 @@ def reduction(formulas, x, axis, keepdims, out):
     return deliver(result, out)
 
 
-def _reduce(formulas, dtype, flat, values, rows):
-    """Reduce flat rows; one that has no other beside it in pieces, so that all threads have some."""
+def _pieces(rows):
+    """Return how long the pieces are of a row that has no other beside it, so that all threads have some, or 0."""
     outer, length, inner = rows
     piece = max(1, LONGEST // inner)
-    # A half type would round the pieces' values.
-    if outer > 1 or inner >= 32 or length <= piece or dtype.itemsize == 2:
+    return 0 if outer > 1 or inner >= 32 or length <= piece else piece
+
+
+def _reduce(formulas, dtype, flat, values, rows):
+    """Reduce flat rows, of no half type where they are reduced in pieces: it would round the pieces' values."""
+    _, length, inner = rows
+    piece = _pieces(rows)
+    if not piece:
         _run(formulas, "value", dtype, [flat], values, rows)
         return
-    count = length // piece
-    whole, rest = count * piece, length % piece
+    count, rest = divmod(length, piece)
+    whole = count * piece
     partial = np.empty((count + (rest > 0)) * inner, dtype)
     _run(formulas, "value", dtype, [flat[: whole * inner]], partial[: count * inner], (count, piece, inner))
     if rest:
@@ -202,7 +208,7 @@ def reduction_backward(formulas, grad_output, x, axis, keepdims, out):
     result = np.empty(shape, dtype) if out is None or overlaps else out
     rows = split_at_axes(shape, axes)
     with np.errstate(all="ignore"):
-        if rows and _is_plain(result, dtype) and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        if rows and _is_plain(result, dtype) and _is_readable(x, dtype):
             _run(formulas, "backward", dtype, [_flat(grad, dtype), _flat(x, dtype)], result, rows)
         else:
             _reduction_backward_parts(formulas, grad, x, axes, dtype, result)
@@ -220,6 +226,11 @@ def _reduction_backward_parts(formulas, grad, x, axes, dtype, result):
         flat = [_flat(grad[part], dtype), _flat(moved[part], dtype)]
         _run(formulas, "backward", dtype, flat, values, (values.size // length, length, 1))
         target[part] = values
+
+
+def _is_readable(x, dtype):
+    """Return whether kernels for a dtype can read an array where it is."""
+    return x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned
 
 
 def check_gradient(given, shape):

@@ -32,9 +32,9 @@ class Job(NamedTuple):
 
             self._call(cuda.to_device, [((2, 2), -1)])
             return
-        from numact.targets import cpu
+        from numact.targets import cpu_threads
 
-        with cpu.only_compiling():
+        with cpu_threads.only_compiling():
             self._call(np.asarray, ROWS)
 
     def _call(self, put, cases):

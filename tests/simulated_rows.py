@@ -1,15 +1,22 @@
 """The CUDA row kernels' logic in Numba's simulator; `test_cuda_simulator.py` runs this file in a process of its own."""
 
+import sys
+
 import numpy as np
 import pytest
 from numba import cuda
 
 import numact as na
+from numact.targets import cuda as target
 
+sys.setswitchinterval(1e-5)  # else the simulator, which looks busily for what ends, keeps its threads waiting
+target.THREADS = 8  # of a block: the simulator starts a Python thread for each
 RANDOM = np.random.default_rng(12)
 FAMILY = ["softmax", "log_softmax", "softmin"]
-SHAPES = [((1, 300), 1), ((3, 1), 1), ((2, 9), -1), ((3, 1, 2), 0), ((1, 33, 2), 1)]  # with the axis
+SHAPES = [((1, 41), 1), ((2, 1), 1), ((2, 9), -1), ((3, 1, 2), 0), ((1, 33, 2), 1)]  # with the axis
 OPTIONS = [{"scale": -1.7}, {"mask": True}, {"mask": True, "scale": 0.6}]
+CASES = [(name, *place, "float32") for name in FAMILY for place in SHAPES]
+CASES += [(name, *SHAPES[2], "float16") for name in FAMILY]
 put = cuda.to_device
 
 
@@ -33,9 +40,7 @@ def chosen(shape, options):
     return options, {name: put(value) if name == "mask" else value for name, value in options.items()}
 
 
-@pytest.mark.parametrize("kind", ["float32", "float16"])
-@pytest.mark.parametrize(("shape", "axis"), SHAPES)
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize(("name", "shape", "axis", "kind"), CASES)
 def test_value_and_gradients(name, shape, axis, kind):
     function, x, grad = na.registry[name], host(*shape, kind=kind), host(*shape, kind=kind)
     size = np.abs(grad).sum(axis=axis).max()
@@ -48,7 +53,7 @@ def test_value_and_gradients(name, shape, axis, kind):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize(("shape", "axis"), SHAPES[1:])
+@pytest.mark.parametrize(("shape", "axis"), SHAPES[2:4])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_mask_and_scale(name, shape, axis, options):
     function, x, grad = na.registry[name], host(*shape), host(*shape)
@@ -76,11 +81,12 @@ def test_mask_that_broadcasts_and_hides_whole_rows():
     np.testing.assert_array_equal(na.softmax.backward(put(x), put(x), mask=put(hidden)).copy_to_host(), 0)
 
 
-@pytest.mark.parametrize("axis", [-1, 0, None, (0, 2), (1, 2), (0, 3), ()])
-@pytest.mark.parametrize("keepdims", [False, True])
-@pytest.mark.parametrize("kind", ["float32", "float16"])
+AXES = [(axis, False, "float32") for axis in (-1, None, (0, 2), (1, 2), (0, 3), ())]
+
+
+@pytest.mark.parametrize(("axis", "keepdims", "kind"), [*AXES, ((0, 2), True, "float32"), (0, True, "float16")])
 def test_logsumexp(axis, keepdims, kind):
-    x = host(3, 4, 2, 5, kind=kind)
+    x = host(2, 3, 2, 2, kind=kind)
     value = na.logsumexp(x, axis, keepdims)
     close(na.logsumexp(put(x), axis, keepdims), value, 1.0)
     out = put(np.zeros(np.shape(value), np.float64))

@@ -23,16 +23,16 @@ x = np.ones(64, np.float32)
 for name, function in na.registry.items():
     if not isinstance(function, Elementwise):
         if name in ROWS:
-            serial = cpu_rows.kernels(function._formulas, "value", "float32", False).tiles[0]
+            kernel = cpu_rows.kernels(function._formulas, "value", "float32", False).long.function
             row = np.ones(100, np.float32)
-            serial(row, row.copy(), 100, 100, 1.0)
-            parts = [serial.py_func.__globals__[part] for part in ROWS[name]]
+            kernel(0, row, row.copy(), 100, 100, 1.0)
+            parts = [kernel.py_func.__globals__[part] for part in ROWS[name]]
             assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
         if name in LOOPS:
             row, gradient = np.ones(100, np.float32), np.ones(100, np.float32)
             function(row), function.backward(gradient, row)
-            serial = [cpu_gathered.kernels(function._formulas, mode, "float32")[0] for mode in ("value", "backward")]
-            scopes = [kernel.py_func.__globals__ for kernel in serial]
+            kernels = [cpu_gathered.kernel(function._formulas, mode, "float32") for mode in ("value", "backward")]
+            scopes = [kernel.function.py_func.__globals__ for kernel in kernels]
             parts = [scope[part] for part in LOOPS[name] for scope in scopes if part in scope]
             assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
         continue
@@ -41,11 +41,11 @@ for name, function in na.registry.items():
     if len(function._value.inputs) == 1:  # the gradients by several arrays come from kernels of several results
         formulas[name + "_backward"] = function._product
     for label, formula in formulas.items():
-        serial = cpu.kernel(formula, "float32").serial
-        serial(*[x] * len(formula.inputs), *numbers, x.copy())
-        assembly[label] = "".join(serial.inspect_asm().values())
+        kernel = cpu.kernel(formula, "float32").kernel.function
+        kernel(*[x] * len(formula.inputs), *numbers, x.copy())
+        assembly[label] = "".join(kernel.inspect_asm().values())
 na.softmax_cross_entropy.value_and_grad(np.ones((2, 100), np.float32), [0, 1])
-scope = cpu_losses.kernels("float32", "int64")[0].py_func.__globals__
+scope = cpu_losses.kernel("float32", "int64").function.py_func.__globals__
 parts = [scope[part] for part in LOOPS["softmax_cross_entropy"]]
 assembly["softmax_cross_entropy"] = "".join(text for part in parts for text in part.inspect_asm().values())
 print(json.dumps(assembly))

@@ -43,19 +43,24 @@ def test_calls_from_eight_threads(two_threads):
 FIRST_CALLS = """
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-start = Barrier(8)
+functions, start = [na.sigmoid, na.tanh, na.gelu, na.silu, na.mish, na.relu], Barrier(8, timeout=60)
 def work(number):
-    start.wait()
-    return na.sigmoid(x)
+    results = []
+    for function in functions:
+        start.wait()
+        results.append(function(x[:{size}]))
+    return results
 with ThreadPoolExecutor(8) as pool:
     results = list(pool.map(work, range(8)))
-print(all(np.array_equal(result, na.sigmoid(x)) for result in results))
+expected = [function(x[:{size}]) for function in functions]
+print(all(np.array_equal(one, other) for found in results for one, other in zip(found, expected)))
 """
 
 
-def test_first_calls_from_eight_threads(two_threads, tmp_path):
-    """The kernel compiles, and Numba's threads start, while eight threads wait for both."""
-    assert run(BIG + FIRST_CALLS, NUMBA_CACHE_DIR=str(tmp_path), **two_threads) == "True"
+@pytest.mark.parametrize("size", [1_000, 300_000])
+def test_first_calls_from_eight_threads(two_threads, size, tmp_path):
+    """The kernels compile, and Numba's threads start, while eight threads wait for both."""
+    assert run(BIG + FIRST_CALLS.format(size=size), NUMBA_CACHE_DIR=str(tmp_path), **two_threads) == "True"
 
 
 # An activation that returns how many elements are being computed at this very moment.

@@ -76,13 +76,6 @@ def define(source, module, scope, label):
     return [scope[name] for name in names]
 
 
-def renamed(function, prefix):
-    """Return a function of the same code whose cache entries stand apart."""
-    copy = type(function)(function.__code__, function.__globals__, function.__name__)
-    copy.__qualname__ = f"{prefix}_{function.__qualname__}"
-    return copy
-
-
 class CacheFile:
     """One kernel's entries in Numba's cache folder: a file for each signature and CPU, sealed with a hash.
 
@@ -136,7 +129,7 @@ def cached(compiler, function, **options):
 
 
 def compile_for(kernel, arguments):
-    """Compile a CPU kernel for arguments like these, once for writable and read-only inputs alike.
+    """Compile a CPU kernel for arguments like these, once for writable and read-only inputs alike; return their types.
 
     Arrays named out... are written, all others only read. Left to itself Numba would compile a kernel of three inputs
     for each of the eight ways to protect them.
@@ -147,5 +140,7 @@ def compile_for(kernel, arguments):
         if isinstance(kind, numba.types.Array) and not name.startswith("out"):
             kind = kind.copy(readonly=True)
         types.append(kind)
-    kernel.compile(tuple(types))
-    kernel.disable_compile()  # else Numba would compile anew for a writable array, rather than pass it as read-only
+    if not kernel.overloads:
+        kernel.compile(tuple(types))
+        kernel.disable_compile()  # else Numba would compile anew for a writable array, rather than pass it as read-only
+    return tuple(types)

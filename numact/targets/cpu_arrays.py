@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numact.binding import JIT_OPTIONS
+from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.targets import common, cpu
+from numact.targets.cpu_threads import Kernel
 
 TILE = 4_096  # elements computed at a time; beside them the gradients that are summed then stay in the L1 cache
 GROUPS = 16  # of tiles that sum by themselves, however many threads there are: so the sums have the same bits
@@ -43,21 +44,20 @@ def collect(part, total, place, lanes):
     else:
         add(part, total[place : place + part.size])
 
-def tiles({names}, {outs}, size, period, inner, length, groups{strides}):
+def task(index, {names}, {outs}, size, period, inner, length, groups{strides}):
     share = (size // TILE // groups + 1) * TILE
-    for group in prange(groups):
-        {buffers}
-        lanes = np.zeros(LANES)
-        low, stop = group * share, min((group + 1) * share, size)
-        while low < stop:
-            place, row, column = low // inner % period, low // length, low % length
-            count = min(stop - low, TILE, length - column, inner - low % inner if IS_SCALAR else period - place)
-            if {in_place}:
-                loop({copied}, {parts})
-            else:
-                loop({sliced}, {parts})
-            {collects}
-            low += count
+    {buffers}
+    lanes = np.zeros(LANES)
+    low, stop = index * share, min((index + 1) * share, size)
+    while low < stop:
+        place, row, column = low // inner % period, low // length, low % length
+        count = min(stop - low, TILE, length - column, inner - low % inner if IS_SCALAR else period - place)
+        if {in_place}:
+            loop({copied}, {parts})
+        else:
+            loop({sliced}, {parts})
+        {collects}
+        low += count
 """
 
 
@@ -70,8 +70,8 @@ class Kinds(NamedTuple):
 
 
 @cache
-def kernels(formula, dtype, kinds):
-    """Return the serial and the parallel kernel of a formula, for the dtype of a name and arrays of these `Kinds`."""
+def kernel(formula, dtype, kinds):
+    """Return the kernel of a formula for the dtype of a name and arrays of these `Kinds`; its tasks are groups."""
     inputs, outs, numbers = formula.inputs, [f"out{index}" for index in range(len(kinds.outs))], formula.parameters
     lying = dict(zip([*inputs, *outs], kinds.inputs + kinds.outs, strict=True))
     sums = [out for out in outs if lying[out] == "small"]
@@ -104,19 +104,18 @@ def kernels(formula, dtype, kinds):
         copied=", ".join([f"{part(name)}.copy()" if name in large else part(name) for name in inputs] + list(numbers)),
         sliced=", ".join([part(name) for name in inputs] + list(numbers)),
         parts=", ".join(part(out) for out in outs),
-        collects="; ".join(f"collect({part(out)}, {out}[group], place, lanes)" for out in sums) or "pass",
+        collects="; ".join(f"collect({part(out)}, {out}[index], place, lanes)" for out in sums) or "pass",
     )
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind, "np": np}
-    scope |= {"TILE": TILE, "LANES": LANES, "IS_SCALAR": kinds.is_scalar, "prange": numba.prange}
+    scope |= {"TILE": TILE, "LANES": LANES, "IS_SCALAR": kinds.is_scalar}
     label = "_".join([common.label(formula, dtype), *kinds.inputs, *kinds.outs, str(int(kinds.is_scalar))])
-    *helpers, tiles = common.define(source, __name__, scope, label)
+    *helpers, task = common.define(source, __name__, scope, label)
     for helper in helpers:
-        options = JIT_OPTIONS if helper.__name__ == "element" else {"error_model": "numpy"}
+        options = JIT_OPTIONS if helper.__name__ == "element" else INNER_OPTIONS
         scope[helper.__name__] = numba.njit(helper, **options)
-    serial = common.cached(numba.njit, common.renamed(tiles, "serial"), nogil=True, error_model="numpy")
-    return serial, common.cached(numba.njit, tiles, nogil=True, parallel=True, error_model="numpy")
+    return Kernel(task, "tasks")
 
 
 class Plan(NamedTuple):
@@ -208,9 +207,8 @@ def run(formula, dtype, arrays, parameters, outs, shape):
         given.append(_written_out(array, found) if kind == "small" else _flat(array, split, length, strides))
     for out, kind in zip(outs, kinds.outs, strict=True):
         written.append(np.zeros((groups, period)) if kind == "small" else _flat(out, split, length, strides))
-    serial, tiles = kernels(formula, dtype, kinds)
-    pays = size >= cpu.parallel_from(formula, dtype)
-    cpu.run(serial, tiles, pays, *given, *parameters, *written, size, period, found.inner, length, groups, *strides)
+    pays, sizes = size >= cpu.parallel_from(formula, dtype), (size, period, found.inner, length, groups)
+    kernel(formula, dtype, kinds).run(pays, groups, *given, *parameters, *written, *sizes, *strides)
     for out, part in zip(outs, written, strict=True):
         if out.shape != shape:
             sums = part.sum(axis=0).reshape(found.copies, *found.small, found.runs).sum(axis=(0, -1))

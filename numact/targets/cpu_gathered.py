@@ -10,10 +10,11 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from numact.binding import JIT_OPTIONS
+from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import fma, maximum
-from numact.targets import common, cpu
+from numact.targets import common
 from numact.targets.cpu_rows import LANES
+from numact.targets.cpu_threads import Kernel
 
 PARALLEL_FROM = 16_384  # entries; a row function takes 0.3 to 2 ns for each
 TILE = 16_384  # entries of the rows that are a thread's task
@@ -116,13 +117,10 @@ def place_of(task, size, length, inner, rows):
     tasks = (inner + size - 1) // size
     outer, low = task // tasks, task % tasks * size
     return outer * length * inner + low, outer * inner + low, min(size, inner - low)
-
-def count_tasks(size, inner, rows):
-    return (rows + size - 1) // size if inner == 1 else rows // inner * ((inner + size - 1) // size)
 """
 
 KERNELS = """
-def part({grad}x, out, task, length, inner, size):
+def part(task, {grad}x, out, length, inner, size):
     padded, group = stride(length), group_of(size, length, inner)
     values, total = np.empty(group * padded, number), np.zeros(LANES, number)
     low, counts = np.zeros(LANES, number), np.zeros(LANES, number)
@@ -135,10 +133,6 @@ def part({grad}x, out, task, length, inner, size):
         for k in range(some):
             row{backward}({grads}values, k * padded, length, total, low, counts)
         scatter(values, padded, out, place, length, inner, some)
-
-def tasks({grad}x, out, length, inner, size):
-    for task in prange(count_tasks(size, inner, x.size // length)):
-        part({grad}x, out, task, length, inner, size)
 """
 
 
@@ -262,34 +256,25 @@ def row_backward(grads, values, place, length, total, low, counts):
 
 
 def build(source, dtype, scope, label):
-    """Compile kernel source of this module's vocabulary; return the (serial, parallel) kernels of its `tasks`."""
+    """Return the kernel of source in this module's vocabulary, whose last function does a task."""
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope |= {"load": load, "store": store, "number": kind, "maximum": maximum, "fma": fma, "np": np}
     scope |= {"zero": kind(0), "one": kind(1), "infinity": kind(np.inf), "nan": kind(np.nan)}
-    scope |= {
-        "uint64": np.uint64,
-        "int64": np.int64,
-        "prange": numba.prange,
-        "LANES": LANES,
-        "SPREAD": SPREAD,
-        "GROUPED": GROUPED,
-    }
+    scope |= {"uint64": np.uint64, "int64": np.int64, "LANES": LANES, "SPREAD": SPREAD, "GROUPED": GROUPED}
     source = LANE_SUMS + GATHER + source
     label += "_" + hashlib.sha256(source.encode()).hexdigest()[:8]
-    *functions, tasks = common.define(source, __name__, scope, label)
+    *functions, part = common.define(source, __name__, scope, label)
     for function in functions:
         inlined = function.__name__ in ("at", "add") or function.__name__.startswith("fold_")
-        options = JIT_OPTIONS if inlined else {"error_model": "numpy"}
+        options = JIT_OPTIONS if inlined else INNER_OPTIONS
         scope[function.__name__] = numba.njit(function, **options)
-    parallel = common.cached(numba.njit, tasks, nogil=True, parallel=True, error_model="numpy")
-    tasks.__qualname__ = f"serial_{tasks.__qualname__}"
-    return common.cached(numba.njit, tasks, nogil=True, error_model="numpy"), parallel
+    return Kernel(part, "tasks")
 
 
 @cache
-def kernels(function, mode, dtype):
-    """Return the (serial, parallel) kernels of a `RowFunction`; mode and dtype are as in `cpu_rows.kernels`."""
+def kernel(function, mode, dtype):
+    """Return the kernel of a `RowFunction`; mode and dtype are as in `cpu_rows.kernels`."""
     words = {"grad": "", "grads": "", "make_grads": "", "gather_grads": "", "backward": ""}
     if mode != "value":
         words = {"grad": "grad, ", "grads": "grads, ", "make_grads": "grads = np.empty(group * padded, number)"}
@@ -300,12 +285,14 @@ def kernels(function, mode, dtype):
     return build(source, dtype, scope, common.label(function.formulas[0], dtype))
 
 
-def rows_of_a_task(length, inner):
-    """Return how many rows a thread gathers at a time."""
+def divided(outer, length, inner):
+    """Return how many tasks there are, and how many rows a thread gathers for one."""
     padded = -(-length // LANES) * LANES
     if inner == 1:
-        return max(1, TILE // padded)
-    return min(inner, max(1, TILE // padded, min(COLUMNS, WIDE // padded)))
+        size = max(1, TILE // padded)
+        return -(-outer // size), size
+    size = min(inner, max(1, TILE // padded, min(COLUMNS, WIDE // padded)))
+    return outer * -(-inner // size), size
 
 
 def rowwise(function, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
@@ -313,9 +300,8 @@ def rowwise(function, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     if out.size == 0:
         return
     _, length, inner = shape
-    serial, parallel = kernels(function, mode, dtype)
-    size = rows_of_a_task(length, inner)
-    cpu.run(serial, parallel, out.size >= PARALLEL_FROM, *arrays, out, length, inner, size)
+    count, size = divided(*shape)
+    kernel(function, mode, dtype).run(out.size >= PARALLEL_FROM, count, *arrays, out, length, inner, size)
 
 
 @cache
@@ -323,8 +309,7 @@ def public_ufunc(function):
     """Return a generalised ufunc, (n)->(n), with loops for float32 and float64 (single-threaded)."""
     parts = {}
     for kind in (numba.float32, numba.float64):
-        serial, _ = kernels(function, "value", kind.name)
-        parts[kind] = serial.py_func.__globals__["part"]
+        parts[kind] = numba.njit(kernel(function, "value", kind.name).function.py_func, **INNER_OPTIONS)
 
     def call(x, out):
         raise NotImplementedError
@@ -332,7 +317,7 @@ def public_ufunc(function):
     @overload(call)
     def choose(x, out):
         part = parts[x.dtype]
-        return lambda x, out: part(x, out, 0, x.size, 1, 1)
+        return lambda x, out: part(0, x, out, x.size, 1, 1)
 
     signatures = [(kind[:], kind[:]) for kind in (numba.float32, numba.float64)]
     return numba.guvectorize(signatures, "(n)->(n)")(lambda x, out: call(x, out))

@@ -2,14 +2,14 @@
 
 from functools import cache
 
-import numba
 import numpy as np
 
 from numact._version import __version__
 from numact.elementary import log1p
 from numact.rowwise import weight
-from numact.targets import common, cpu
-from numact.targets.cpu_gathered import build, rows_of_a_task
+from numact.targets import common
+from numact.targets.cpu_gathered import build, divided
+from numact.targets.cpu_threads import Kernel
 
 PARALLEL_FROM = 16_384  # entries
 
@@ -121,7 +121,7 @@ def parts_row(parts, values, place, length, padded, total, low, smoothing, scale
         shift_parts(parts, values, place, length, factor, number(scale * (1.0 - smoothing)), others)
     return loss
 
-def part(x, labels, grad, out_losses, out_sums, out_gradient, task, length, inner, size, ignored, smoothing, factor):
+def part(task, x, labels, grad, out_losses, out_sums, out_gradient, length, inner, size, ignored, smoothing, factor):
     padded, step, group = (length + 15) // 16 * 16, stride(length), group_of(size, length, inner)
     values, total, low = np.empty(group * step, number), np.zeros(LANES, number), np.zeros(LANES, number)
     {make_parts}
@@ -141,10 +141,6 @@ def part(x, labels, grad, out_losses, out_sums, out_gradient, task, length, inne
         if out_gradient.size:
             scatter(values, step, out_gradient, begin, length, inner, some)
     out_sums[2 * task], out_sums[2 * task + 1] = sum, tail
-
-def tasks(x, labels, grad, out_losses, out_sums, out_gradient, length, inner, size, ignored, smoothing, factor):
-    for task in prange(count_tasks(size, inner, x.size // length)):
-        part(x, labels, grad, out_losses, out_sums, out_gradient, task, length, inner, size, ignored, smoothing, factor)
 """
 WORDS = {
     "classes": {
@@ -183,8 +179,8 @@ def check(labels, classes, ignored, out_found):
 
 
 @cache
-def kernels(dtype, labels):
-    """Return the (serial, parallel) kernels for the dtype of a name and for labels of a dtype, or "parts"."""
+def kernel(dtype, labels):
+    """Return the kernel for the dtype of a name and for labels of a dtype, or "parts"."""
     words = WORDS["parts" if labels == "parts" else "classes"]
     scope = {"weight": weight.compiled(common.number(dtype)), "log1p": log1p.compiled(np.float64)}
     scope["float64"] = np.float64
@@ -197,13 +193,13 @@ def _checker(labels):
     """Return the kernel that looks for a label out of range, for labels of a dtype."""
     label = f"{labels}_{__version__.replace('.', '_')}"
     (check,) = common.define(CHECK, __name__, {"int64": np.int64}, label)
-    return common.cached(numba.njit, check, nogil=True, error_model="numpy")
+    return Kernel(check, "tiles")
 
 
 def check(labels, classes, ignored):
     """Return where a label of a flat array is neither a class nor the ignored one, or -1, and how many count."""
-    found, kernel = np.zeros(2, np.int64), _checker(labels.dtype.name)
-    cpu.run(kernel, kernel, False, labels, classes, ignored, found)
+    found = np.zeros(2, np.int64)
+    _checker(labels.dtype.name).run(False, labels, classes, ignored, found)
     return found
 
 
@@ -235,12 +231,9 @@ def cross_entropy(dtype, kind, arrays, losses, gradient, shape, ignored, smoothi
         A sum and its rounding error for each group of rows. The groups depend on the shape alone.
     """
     logits, *_ = arrays
-    outer, length, inner = shape
-    rows = outer * inner
-    size = rows_of_a_task(length, inner)
-    tasks = -(-rows // size) if inner == 1 else outer * -(-inner // size)
-    sums = np.zeros(2 * tasks)
-    serial, parallel = kernels(dtype, kind)
-    pays = logits.size >= PARALLEL_FROM
-    cpu.run(serial, parallel, pays, *arrays, losses, sums, gradient, length, inner, size, ignored, smoothing, factor)
+    _, length, inner = shape
+    count, size = divided(*shape)
+    sums, pays = np.zeros(2 * count), logits.size >= PARALLEL_FROM
+    results, numbers = (losses, sums, gradient), (length, inner, size, ignored, smoothing, factor)
+    kernel(dtype, kind).run(pays, count, *arrays, *results, *numbers)
     return sums

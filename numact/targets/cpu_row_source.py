@@ -281,34 +281,21 @@ def short_rows({grad}x, out, length, scale):
         {turn_grads}{strip}({grads}columns, values, 0, count * length, count, count, 0, scale)
         {turn_values}
 
-def rows({grad}x, out, length, scale):
-    if length <= SHORT:
-        short_rows({grad}x, out, length, scale)
-    else:
-        {long_rows}({grad}x, out, length, scale)
-
 def few_columns({grad}x, out, length, inner, scale):
     turned, values = np.empty(x.size, x.dtype), np.empty(out.size, x.dtype)
     turn(x, turned, inner, length)
     {few_columns}
 
-def tiles({grad}x, out, length, tile, scale):
-    for index in prange((x.size + tile - 1) // tile):
-        start, stop = index * tile, min(index * tile + tile, x.size)
-        rows({grad_part}x[start:stop], {out_part}, length, number(scale))
-
-def slabs({grad}x, out, length, inner, scale):
+def slab(index, {grad}x, out, length, inner, scale):
     size = length * inner
-    for index in prange(x.size // size):
-        start, stop = index * size, (index + 1) * size
-        few_columns({grad_part}x[start:stop], {out_part}, length, inner, number(scale))
+    start, stop = index * size, (index + 1) * size
+    few_columns({grad_part}x[start:stop], {out_part}, length, inner, number(scale))
 
-def strips({grad}x, out, length, inner, width, scale):
+def strip(index, {grad}x, out, length, inner, width, scale):
     count = (inner + width - 1) // width
-    for task in prange(x.size // (length * inner) * count):
-        block, low = task // count, task % count * width
-        start, stop, place = block * length * inner + low, (block + 1) * length * inner, block * inner + low
-        {strip}({grad}x, out, start, stop, inner, min(width, inner - low), place, number(scale))
+    block, low = index // count, index % count * width
+    start, stop, place = block * length * inner + low, (block + 1) * length * inner, block * inner + low
+    {strip}({grad}x, out, start, stop, inner, min(width, inner - low), place, number(scale))
 
 def hide(mask, x, start, fill, part):
     for i in range(part.size):
@@ -319,14 +306,18 @@ def blank(mask, start, out):
     for i in range(out.size):
         value = out[i]
         out[i] = value if mask[at(start, i)] else BLANK
+"""
+TASKS = """
+def {size}(index, {{grad}}x, out, length, size, scale):
+    start, stop = index * size, min(index * size + size, x.size)
+    {rows}({{grad_part}}x[start:stop], {{out_part}}, length, number(scale))
 
-def masked({grad}x, mask, out, length, tile, scale):
-    for index in prange((x.size + tile - 1) // tile):
-        start, stop = index * tile, min(index * tile + tile, x.size)
-        {hide_grads}part = np.empty(stop - start, x.dtype)
-        hide(mask, x, start, HIDDEN_NEGATED if scale < 0 else HIDDEN, part)
-        rows({grads}part, out[start:stop], length, number(scale))
-        blank(mask, start, out[start:stop])
+def masked_{size}(index, {{grad}}x, mask, out, length, size, scale):
+    start, stop = index * size, min(index * size + size, x.size)
+    {{hide_grads}}part = np.empty(stop - start, x.dtype)
+    hide(mask, x, start, HIDDEN_NEGATED if scale < 0 else HIDDEN, part)
+    {rows}({{grads}}part, out[start:stop], length, number(scale))
+    blank(mask, start, out[start:stop])
 """
 # What is made of a row once its weights are summed. These lines stand in the loop over rows: a function for them would
 # take 36 ns a row, to count the references of its arrays.
@@ -349,3 +340,4 @@ FINISH = {
             multiply(values, place, factor, out, row, length)""",
 }
 KERNELS = SUMS + LONG_ROWS + COLUMNS + DRIVERS
+KERNELS += TASKS.format(size="short", rows="short_rows") + TASKS.format(size="long", rows="{long_rows}")

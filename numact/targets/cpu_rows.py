@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numact.binding import JIT_OPTIONS
+from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
 from numact.targets import common, cpu
 from numact.targets.cpu_row_source import FINISH, KERNELS
+from numact.targets.cpu_threads import PARTS, TILE, Kernel
 
 PASSES = 2  # a row costs about twice its weights
 INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
@@ -38,7 +39,7 @@ VALUE = {
     "grads_empty": "",
     "turn_grads": "",
     "turn_values": "turn_back(values, out[start : start + size], length, count)",
-    "few_columns": "rows(turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+    "few_columns": "long_rows(turned, values, length, scale)\n    turn_back(values, out, inner, length)",
     "hide_grads": "",
 }
 LOG = VALUE | {"sum": "add_rests", "count": "count, ", "finish": FINISH["log"], "strip": "strip_log"}
@@ -47,7 +48,7 @@ REDUCED = LOG | {
     "finish": FINISH["reduced"],
     "strip": "strip_reduced",
     "turn_values": "move(values[:rows], out[row : row + rows])",
-    "few_columns": "rows(turned, out, length, scale)",
+    "few_columns": "long_rows(turned, out, length, scale)",
 }
 BACKWARD = VALUE | {
     "grad": "grad, ",
@@ -58,15 +59,19 @@ BACKWARD = VALUE | {
     "grads_empty": "grads = np.zeros(size, x.dtype)\n    ",
     "turn_grads": "turn(grad[start : start + size], grads, length, count)\n        ",
     "few_columns": "grads = np.empty(x.size, x.dtype)\n    turn(grad, grads, inner, length)\n    "
-    "rows(grads, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
-    "hide_grads": "grads = np.empty(stop - start, x.dtype)\n        hide(mask, grad, start, NOTHING, grads)\n        ",
+    "long_rows(grads, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+    "hide_grads": "grads = np.empty(stop - start, x.dtype)\n    hide(mask, grad, start, NOTHING, grads)\n    ",
 }
 WORDS = {
     "value": VALUE,
     "log": LOG,
     "reduced": REDUCED,
     "backward": BACKWARD,
-    "from_output": BACKWARD | {"long_rows": "long_rows_from_output"},
+    "from_output": BACKWARD
+    | {
+        "long_rows": "long_rows_from_output",
+        "few_columns": BACKWARD["few_columns"].replace("long_rows", "long_rows_from_output"),
+    },
     "reduced_backward": BACKWARD
     | {
         "grad_part": "grad[start // length : stop // length], ",
@@ -74,18 +79,20 @@ WORDS = {
         "strip": "strip_reduced_backward",
         "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
         "turn_grads": "move(grad[row : row + rows], grads[:rows])\n        ",
-        "few_columns": "rows(grad, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+        "few_columns": "long_rows(grad, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
     },
 }
 
 
 class RowKernels(NamedTuple):
-    """What one row-wise function compiles to for one dtype: (serial, parallel) pairs, cached on disk."""
+    """What one row-wise function compiles to for one dtype."""
 
-    tiles: tuple
-    slabs: tuple
-    strips: tuple
-    masked: tuple
+    slab: Kernel
+    strip: Kernel
+    short: Kernel
+    masked_short: Kernel
+    long: Kernel
+    masked_long: Kernel
     parallel_from: int
 
 
@@ -108,24 +115,21 @@ def kernels(formulas, mode, dtype, scaled):
     scope = common.row_scope(formulas, kind, dtype, scaled)
     number, element = scope["number"], common.storage(dtype).type
     is_output = kind == "from_output"
-    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "prange": numba.prange, **SIZES}
+    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
     scope |= {"ZERO": number(0), "ONE": number(1), "KEEPS": element is number, "COUNTS": kind in ("log", "reduced")}
     scope |= {"FROM_OUTPUT": is_output, "stored": scope["load"] if is_output else number}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
     source = KERNELS.format(**WORDS[kind])
-    pairs = []
+    kernels = []
     for function in common.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__
         if name in RowKernels._fields:
-            parallel = common.cached(numba.njit, function, nogil=True, parallel=True, error_model="numpy")
-            serial = common.cached(numba.njit, common.renamed(function, "serial"), nogil=True, error_model="numpy")
-            pairs.append((serial, parallel))
+            kernels.append(Kernel(function, "tasks"))
         else:
-            options = JIT_OPTIONS if name in ("at", "add") else {"error_model": "numpy"}
-            scope[name] = numba.njit(function, **options)
-    return RowKernels(*pairs, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
+            scope[name] = numba.njit(function, **(JIT_OPTIONS if name in ("at", "add") else INNER_OPTIONS))
+    return RowKernels(*kernels, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
 
 
 def _element(value, dtype):
@@ -160,18 +164,21 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     outer, length, inner = shape
     pays = size >= compiled.parallel_from
     if inner == 1:
-        kernel = compiled.tiles if mask is None else compiled.masked
-        tile = min(cpu.TILE, size // cpu.PARTS) if pays else size
-        sizes = length, max(1, tile // length) * length
+        names = ("short", "masked_short") if length <= SHORT else ("long", "masked_long")
+        kernel = getattr(compiled, names[mask is not None])
+        tile = min(TILE, size // PARTS) if pays else size
+        tile = max(1, tile // length) * length
+        count, sizes = -(-size // tile), (length, tile)
     elif inner < NARROW and SHORT < length <= FEW // inner:
-        kernel, sizes = compiled.slabs, (length, inner)
+        kernel, count, sizes = compiled.slab, outer, (length, inner)
     else:
-        kernel, width = compiled.strips, max(NARROWEST, STRIP // length // LANES * LANES)
+        width = max(NARROWEST, STRIP // length // LANES * LANES)
         if pays:
-            width = min(width, max(LEAST, outer * inner // cpu.PARTS))
-        sizes = length, inner, min(inner, width)
+            width = min(width, max(LEAST, outer * inner // PARTS))
+        width = min(inner, width)
+        kernel, count, sizes = compiled.strip, outer * -(-inner // width), (length, inner, width)
     masks = () if mask is None else (mask,)
-    cpu.run(*kernel, pays, *arrays, *masks, out, *sizes, scale)
+    kernel.run(pays, count, *arrays, *masks, out, *sizes, scale)
 
 
 @cache

@@ -7,7 +7,7 @@ from numba import cuda
 
 from numact.primitives import fma
 from numact.targets import common
-from numact.targets.cuda import THREADS
+from numact.targets import cuda as target
 from numact.targets.cuda_rows import along_rows
 
 # What a block's threads find together. A NaN is the largest of all: `row_largest` returns it, where `cuda`'s maximum
@@ -173,7 +173,7 @@ def scope_of(dtype):
     """Return what every kernel's source refers to, for the dtype of a name."""
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
-    scope = {"cuda": cuda, "number": kind, "load": load, "store": store, "fma": fma, "THREADS": THREADS}
+    scope = {"cuda": cuda, "number": kind, "load": load, "store": store, "fma": fma, "THREADS": target.THREADS}
     scope |= {"int64": np.int64, "zero": kind(0), "one": kind(1), "infinity": kind(np.inf), "nan": kind(np.nan)}
     return scope
 

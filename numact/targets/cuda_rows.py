@@ -9,7 +9,6 @@ from numba import cuda
 from numact import dispatch, dispatch_rows
 from numact.targets import common
 from numact.targets import cuda as target
-from numact.targets.cuda import THREADS
 
 # Indices are unsigned: one that may be negative is looked at twice, and takes registers for it.
 # number() around what a compiled function returns matters in the simulator alone, where that is a Python float.
@@ -153,7 +152,7 @@ def function(formulas, mode, dtype, scaled, is_masked):
     """Return the Python function of a row kernel; see `numact.targets.cpu_rows.kernels`."""
     kind = formulas.kind(mode)
     scope = common.row_scope(formulas, kind, dtype, scaled)
-    scope |= {"cuda": cuda, "uint64": np.uint64, "inf": math.inf, "THREADS": THREADS}
+    scope |= {"cuda": cuda, "uint64": np.uint64, "inf": math.inf, "THREADS": target.THREADS}
     hidden = scope["number"](0 if kind == "from_output" else -np.inf)
     scope |= {"HIDDEN": hidden, "BLANK": scope["store"](scope["number"](-np.inf if kind == "log" else 0))}
     source = _source(kind, is_masked)
@@ -193,7 +192,7 @@ def _mask(interop, x, mask, shape):
 
 def _launch(interop, x, kernel, views, rows, numbers):
     outer, length, inner = rows
-    threads = min(THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
+    threads = min(target.THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
     target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, numbers)
 
 

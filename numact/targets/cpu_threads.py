@@ -1,0 +1,178 @@
+"""Loops that hand a CPU kernel's work to Numba's threads, and the safety of the threads that call them.
+
+A loop calls the kernel by its address. So all kernels that take arguments of the same types share one loop, and a
+formula compiles to one plain function: softmax took 5 s to compile with its own `prange` loops around it.
+"""
+
+import functools
+import hashlib
+import os
+import threading
+from contextlib import contextmanager
+from functools import cache
+
+import numba
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.ufunc import parallel
+
+from numact.binding import JIT_OPTIONS
+from numact.targets import common
+
+TILE = 16_384  # elements: two tiles of float64, in and out, fit into a core's L2 cache
+PARTS = 8  # tiles at least
+LOOPS = {
+    # A kernel of elements is called for parts of all arrays: those of the names that begin with "x", and out.
+    "tiles": """
+def tiles(address, {names}):
+    size = min(TILE, (out.size // PARTS + 64) // 64 * 64)
+    if {shifted}:
+        size = out.size  # a tile would write what the next one has still to read
+    for tile in prange((out.size + size - 1) // size):
+        low = tile * size
+        high = min(low + size, out.size)
+        call(address, ({sliced},))
+""",
+    # A kernel of tasks takes the number of one, its first argument; the loop takes how many there are.
+    "tasks": """
+def tasks(address, {names}):
+    for task in prange({first}):
+        call(address, (task, {others}))
+""",
+}
+
+
+@numba.njit(**JIT_OPTIONS)
+def is_shifted(array, out):
+    """Return whether two arrays overlap, and one begins elsewhere than the other."""
+    distance = np.int64(array.ctypes.data) - np.int64(out.ctypes.data)
+    return distance != 0 and abs(distance) < out.nbytes
+
+
+@intrinsic
+def call(typing_context, address, arguments):
+    """Call a compiled function that returns nothing by its address, with a tuple of arguments."""
+
+    def generate(context, builder, signature, values):
+        kinds = tuple(signature.args[1])
+        kind = context.call_conv.get_function_type(types.none, kinds)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        given = cgutils.unpack_tuple(builder, values[1])
+        status, _ = context.call_conv.call_function(builder, function, types.none, kinds, given)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(address, arguments), generate
+
+
+class Kernel:
+    """A compiled function of arrays and numbers, and the loops that call it.
+
+    Compiled at the first call for the types of its arguments, and cached on disk.
+
+    Parameters
+    ----------
+    function : callable
+        Plain Python. Arrays whose names begin with "out" are written, all others only read.
+    loop : str
+        "tiles" or "tasks", see `LOOPS`.
+    """
+
+    def __init__(self, function, loop):
+        self.function = common.cached(numba.njit, function, nogil=True, error_model="numpy")
+        self._loop = loop
+        self.serial = self.parallel = None
+
+    def run(self, pays, *arguments):
+        """Do all the work, by many threads where that pays and the process has threads for it."""
+        if pays and _thread.only_compiles:
+            self.ready(arguments, True)
+            self.ready(arguments, False)
+            return
+        if pays and not _pool_is_lost:
+            with _pool:
+                if numba.get_num_threads() > 1:
+                    (self.parallel or self.ready(arguments, True))(*arguments)
+                    return
+        (self.serial or self.ready(arguments, False))(*arguments)
+
+    def ready(self, arguments, is_parallel):
+        """Return what does all the work for arguments like these, on one thread or by many, compiled."""
+        with _pool:
+            kinds = common.compile_for(self.function, arguments)
+            if self._loop == "tiles" and not is_parallel:
+                self.serial = self.function
+                return self.serial
+            (compiled,) = self.function.overloads.values()
+            address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            names = self.function.py_func.__code__.co_varnames[: len(kinds)]
+            ready = functools.partial(_loop(self._loop, names, kinds, is_parallel), address)
+            if is_parallel:
+                self.parallel = ready
+            else:
+                self.serial = ready
+            return ready
+
+
+@cache
+def _loop(loop, names, kinds, is_parallel):
+    """Return a compiled loop for kernels whose arguments have these names and types."""
+    arrays = [name for name in names if name.startswith("x")]
+    source = LOOPS[loop].format(
+        names=", ".join(names),
+        first=names[0],
+        others=", ".join(names[1:]),
+        shifted=" or ".join(f"is_shifted({name}, out)" for name in arrays),
+        sliced=", ".join(f"{name}[low:high]" if name in (*arrays, "out") else name for name in names),
+    )
+    scope = {"call": call, "is_shifted": is_shifted, "TILE": TILE, "PARTS": PARTS, "prange": numba.prange}
+    digest = hashlib.sha256(f"{source}{TILE}{PARTS}{is_parallel}".encode()).hexdigest()[:16]
+    (function,) = common.define(source, __name__, scope, f"{digest}_{common.VERSION}")
+    compiled = common.cached(numba.njit, function, nogil=True, parallel=is_parallel, error_model="numpy")
+    compiled.compile((types.int64, *kinds))
+    compiled.disable_compile()  # else Numba would compile anew for a writable array, rather than pass it as read-only
+    return compiled
+
+
+# Held while a parallel kernel runs or any kernel compiles. So Numba's threads work for one call at a time: workqueue
+# would abort the process when a second thread calls, and OpenMP would start another team of threads beside the first.
+# Reentrant, as a signal handler or finalizer of the holding thread may call numact. Held during a fork, too: a child
+# never starts with a kernel half run or with Numba's compiler locked by a thread that it does not have.
+_pool = threading.RLock()
+# In a child forked after the parent's threads started: there OpenMP ends the process, and TBB deadlocks now and then
+# (2 of 80 forks from another thread than the first). Only workqueue starts its threads anew.
+_pool_is_lost = False
+
+
+def _after_fork():
+    global _pool, _pool_is_lost
+    _pool = threading.RLock()
+    _pool_is_lost = _pool_is_lost or (parallel._is_initialized and numba.threading_layer() != "workqueue")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _pool.acquire(), after_in_parent=lambda: _pool.release(), after_in_child=_after_fork
+    )
+
+
+class _Thread(threading.local):
+    """What differs between threads."""
+
+    only_compiles = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def only_compiling():
+    """Let this thread's calls of arrays large enough for threads compile both their kernels and compute nothing."""
+    _thread.only_compiles = True
+    try:
+        yield
+    finally:
+        _thread.only_compiles = False
