@@ -111,6 +111,9 @@ def row_gradient(name, x, y, grad, axis):
     return -gradient if name == "softmin" else gradient
 
 
+WITHOUT_OUT = {("softsign", "forward"), ("tanhshrink", "forward"), ("mish", "backward")}  # in torch
+
+
 def torch_call(case, x, grad, out):
     """Return torch's call: its own kernels, forward and backward, so that no autograd graph is timed.
 
@@ -124,6 +127,8 @@ def torch_call(case, x, grad, out):
     kernels = torch_kernels(x, grad, None, case.axis).get(case.function)
     if kernels is None:
         return None
+    if out is not None and (case.function, case.direction) in WITHOUT_OUT:
+        return None
     forward, *arguments = kernels[0]
     if case.direction == "forward":
         return partial(forward, *arguments, **keywords, **({} if out is None else {"out": out}))
@@ -133,10 +138,10 @@ def torch_call(case, x, grad, out):
         return None
     operator, *arguments = kernel
     if out is None:
-        return partial(operator.default, *arguments, **keywords)
-    operator = getattr(operator, "grad_input", None) or operator.out
-    named = "out" if case.function == "log_softmax" else "grad_input"
-    return partial(operator, *arguments, **keywords, **{named: out})
+        return partial(getattr(operator, "default", operator), *arguments, **keywords)
+    overload = getattr(operator, "grad_input", None) or getattr(operator, "out", operator)
+    named = "out" if overload is operator or case.function in ("log_softmax", "hardswish") else "grad_input"
+    return partial(overload, *arguments, **keywords, **{named: out})
 
 
 def torch_kernels(x, grad, y, axis):
@@ -144,6 +149,13 @@ def torch_kernels(x, grad, y, axis):
     import torch
 
     aten, nn = torch.ops.aten, torch._C._nn
+
+    def elu(*constants):  # alpha, scale, input_scale
+        return (nn.elu, x, *constants), (aten.elu_backward, grad, *constants, False, x)
+
+    def clamp(low, high):
+        return (nn.hardtanh, x, low, high), (aten.hardtanh_backward, grad, x, low, high)
+
     gelu = (nn.gelu, x), (aten.gelu_backward, grad, x)
     from_output = grad, y, axis, x.dtype
     return {
@@ -152,6 +164,25 @@ def torch_kernels(x, grad, y, axis):
         "leaky_relu": ((nn.leaky_relu, x, 0.01), (aten.leaky_relu_backward, grad, x, 0.01, False)),
         "sigmoid": ((torch.sigmoid, x), (aten.sigmoid_backward, grad, y)),
         "tanh": ((torch.tanh, x), (aten.tanh_backward, grad, y)),
+        "exponential": ((torch.exp, x), (torch.mul, grad, y)),
+        "elu": elu(1.0, 1.0, 1.0),
+        "celu": elu(1.0, 1.0, 1.0),
+        "selu": elu(1.6732632423543772, 1.0507009873554805, 1.0),
+        "relu6": clamp(0.0, 6.0),
+        "hardtanh": clamp(-1.0, 1.0),
+        "hardsigmoid": ((nn.hardsigmoid, x), (aten.hardsigmoid_backward, grad, x)),
+        "hardswish": ((nn.hardswish, x), (aten.hardswish_backward, grad, x)),
+        "hardshrink": ((torch.hardshrink, x, 0.5), (aten.hardshrink_backward, grad, x, 0.5)),
+        "softshrink": ((nn.softshrink, x, 0.5), (aten.softshrink_backward, grad, x, 0.5)),
+        "softplus": ((nn.softplus, x, 1, 20), (aten.softplus_backward, grad, x, 1, 20)),
+        "log_sigmoid": (
+            (nn.log_sigmoid, x),
+            (aten.log_sigmoid_backward, grad, x, None if y is None else aten.log_sigmoid_forward(x)[1]),
+        ),
+        "silu": ((nn.silu, x), (aten.silu_backward, grad, x)),
+        "mish": ((nn.mish, x), (aten.mish_backward, grad, x)),
+        "softsign": ((torch.nn.functional.softsign, x), None),  # their backward passes are made of others
+        "tanhshrink": ((torch.nn.functional.tanhshrink, x), None),
         "gelu": gelu,
         "gelu_tanh": gelu,
         "softmax": ((torch._softmax, x, axis, False), (aten._softmax_backward_data, *from_output)),
@@ -168,6 +199,8 @@ def jax_call(case, x, grad, out):
     import jax
 
     named = {"gelu": partial(jax.nn.gelu, approximate=False), "gelu_tanh": partial(jax.nn.gelu, approximate=True)}
+    named |= {"softsign": jax.nn.soft_sign, "hardtanh": jax.nn.hard_tanh, "exponential": jax.numpy.exp}
+    named |= {"hardsigmoid": jax.nn.hard_sigmoid, "hardswish": jax.nn.hard_swish}
     function = named.get(case.function) or getattr(jax.nn, case.function, None)
     if function is None or out is not None:
         return None
