@@ -10,7 +10,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("simulated.py", 100), ("simulated_rows.py", 50), ("simulated_projections.py", 20)]
+    ("name", "least"),
+    [("simulated.py", 100), ("simulated_arrays.py", 50), ("simulated_rows.py", 40), ("simulated_projections.py", 20)],
 )
 def test_kernels_in_the_simulator(name, least):
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'numact[cuda13]'")

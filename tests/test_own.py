@@ -168,6 +168,23 @@ def test_what_cannot_be_compiled_fails_when_declared(expression, words):
     assert "straight-line" in str(caught.value)
 
 
+def test_names_that_kernels_use_themselves():
+    @na.activation
+    def clash(index, size, /, low=2.0, number0=0.5):
+        return index * low + size * number0
+
+    @clash.derivative
+    def clash_grad(index, size, /, low=2.0, number0=0.5):
+        return low, number0
+
+    x, other = np.random.default_rng(0).normal(size=(2, 300, 400)).astype(np.float32)
+    np.testing.assert_allclose(clash(x, other, 0.5, number0=3.0), x * 0.5 + other * 3, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(clash(x, other[0]), x * 2 + other[0] * 0.5, rtol=1e-6, atol=1e-6)
+    by_x, by_other = clash.backward(x, x, other[0])
+    np.testing.assert_array_equal(by_x, 2 * x)
+    np.testing.assert_allclose(by_other, 0.5 * x.sum(axis=0), rtol=1e-5, atol=1e-5)
+
+
 SCRIPT = """
 import sys
 import numpy as np, numact as na

@@ -38,6 +38,15 @@ def label(formula, dtype):
     return f"{formula.__name__}_{dtype}_{formula.fingerprint(number(dtype))}_{VERSION}"
 
 
+def names_in_kernels(formula):
+    """Return names for a formula's arrays and for its numbers: its own could mean something else in a kernel.
+
+    Formulas of as many arguments have the same, so that on the CPU they share the loop over tiles.
+    """
+    arrays = [f"x{index}" for index in range(len(formula.inputs))]
+    return arrays, [f"number{index}" for index in range(len(formula.parameters))]
+
+
 # How row kernels load an entry, without a scale and with one; a negative one makes the smallest entry the largest.
 READ = "lambda x, scale: load(x)", "lambda x, scale: -load(x) if scale < 0 else load(x)"
 

@@ -59,9 +59,7 @@ def parallel_from(formula, dtype):
 @cache
 def kernel(formula, dtype):
     """Return the `ElementKernel` of a formula for arrays of the dtype of that name."""
-    # The names are those of every formula with as many arguments, so that they share the loop over tiles.
-    arrays = [f"x{index}" for index in range(len(formula.inputs))]
-    numbers = [f"number{index}" for index in range(len(formula.parameters))]
+    arrays, numbers = common.names_in_kernels(formula)
     source = KERNELS.format(
         names=", ".join(arrays + numbers),
         loaded=", ".join([f"load({name})" for name in arrays] + numbers),

@@ -72,7 +72,7 @@ class Kinds(NamedTuple):
 @cache
 def kernel(formula, dtype, kinds):
     """Return the kernel of a formula for the dtype of a name and arrays of these `Kinds`; its tasks are groups."""
-    inputs, outs, numbers = formula.inputs, [f"out{index}" for index in range(len(kinds.outs))], formula.parameters
+    (inputs, numbers), outs = common.names_in_kernels(formula), [f"out{index}" for index in range(len(kinds.outs))]
     lying = dict(zip([*inputs, *outs], kinds.inputs + kinds.outs, strict=True))
     sums = [out for out in outs if lying[out] == "small"]
 
@@ -93,7 +93,7 @@ def kernel(formula, dtype, kinds):
         names=", ".join([*inputs, *numbers]),
         outs=", ".join(outs),
         strides="".join(f", stride_{name}" for name in lying if lying[name] == "rows"),
-        loaded=", ".join([f"load({name})" for name in inputs] + list(numbers)),
+        loaded=", ".join([f"load({name})" for name in inputs] + numbers),
         indexed=", ".join(
             [name if is_one(name) else f"{name}[i]" for name in inputs] + [f"number({name})" for name in numbers]
         ),
@@ -101,8 +101,8 @@ def kernel(formula, dtype, kinds):
         stored="; ".join(f"{out}[i] = {f'value_{out}' if out in sums else f'store(value_{out})'}" for out in outs),
         buffers="; ".join(f"part_{out} = np.empty(TILE, number)" for out in sums) or "pass",
         in_place=" or ".join(same) or "False",
-        copied=", ".join([f"{part(name)}.copy()" if name in large else part(name) for name in inputs] + list(numbers)),
-        sliced=", ".join([part(name) for name in inputs] + list(numbers)),
+        copied=", ".join([f"{part(name)}.copy()" if name in large else part(name) for name in inputs] + numbers),
+        sliced=", ".join([part(name) for name in inputs] + numbers),
         parts=", ".join(part(out) for out in outs),
         collects="; ".join(f"collect({part(out)}, {out}[index], place, lanes)" for out in sums) or "pass",
     )

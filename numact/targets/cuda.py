@@ -30,37 +30,43 @@ def elementwise({inputs}, {outs}{parameters}):
         index += step
 """
 
-# x[i, k, j] summed over the k of each segment, by a block for as many j as it has columns.
-SUM = """
+# What stands at (i, k, j) of arrays seen as three axes, computed and, where a result is to be summed, added up over the
+# k of each segment, by a block for as many j as it has columns. Results that are not summed are stored meanwhile.
+SUMS = """
 def add(total, low, part):
     result = total + part
     back = result - total
     return result, low + ((total - (result - back)) + (part - back))
 
-def sums(x, out, columns):
-    shared = cuda.shared.array(THREADS, number)
+def sum_lanes(shared, thread, lanes, columns):
+    total, low = number(0), number(0)
+    for lane in range(lanes):
+        total, low = add(total, low, shared[lane * columns + thread])
+    return total + low
+
+def sums({inputs}, {outs}, length, columns{parameters}):
+    {shared}
     thread, lanes = cuda.threadIdx.x, cuda.blockDim.x // columns
-    groups, segments = (x.shape[2] + columns - 1) // columns, out.shape[1]
-    share = (x.shape[1] + segments - 1) // segments
+    segments, after = {summed}.shape[1], {summed}.shape[2]
+    groups, share = (after + columns - 1) // columns, (length + segments - 1) // segments
     block = cuda.blockIdx.x
-    while block < x.shape[0] * segments * groups:
+    while block < {summed}.shape[0] * segments * groups:
         i, segment = block // groups // segments, block // groups % segments
         j = block % groups * columns + thread % columns
-        total, low = number(0), number(0)
-        if j < x.shape[2]:
-            for k in range(segment * share + thread // columns, min((segment + 1) * share, x.shape[1]), lanes):
-                total, low = add(total, low, x[i, k, j])
-        shared[thread] = total + low
+        {zeroed}
+        if j < after:
+            for k in range(segment * share + thread // columns, min((segment + 1) * share, length), lanes):
+                index = uint64((i * length + k) * after + j)
+                {values} = core({loaded})
+                {stored}
+        {shared_stored}
         cuda.syncthreads()
-        if thread < columns and j < x.shape[2]:
-            total, low = number(0), number(0)
-            for lane in range(lanes):
-                total, low = add(total, low, shared[lane * columns + thread])
-            out[i, segment, j] = total + low
+        if thread < columns and j < after:
+            {finished}
         cuda.syncthreads()
         block += cuda.gridDim.x
 """
-SEGMENT = 16_384  # elements that one sum is worth splitting for
+ADDITIONS = 256  # of a thread; a longer sum is split into segments, which are summed by themselves
 
 
 def check_driver():
@@ -149,21 +155,24 @@ def elementwise(interop, formula, arrays, parameters, out):
 def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
     """Launch a formula's kernel on views, of which the outs have the whole shape."""
     shape = outs[0].shape
-    inputs = [item.broadcast(shape) for item in inputs]
-    if all(item.contiguous for item in [*inputs, *outs]):
-        flat = (math.prod(shape),)
-        inputs, outs = ([item.reshape(flat) for item in views] for views in (inputs, outs))
-    kinds, targets = (tuple(item.dtype for item in views) for views in (inputs, outs))
+    views = _flat([*inputs, *outs], shape)
+    kinds, targets = (tuple(item.dtype for item in items) for items in (inputs, outs))
     function = elementwise_function(formula, kinds, dtype, targets)
     grid = blocks(interop, x, -(-math.prod(shape) // THREADS))
-    numbers = [common.number(dtype)(value) for value in parameters]
-    launch(interop, x, function, grid, THREADS, [*inputs, *outs], numbers)
+    launch(interop, x, function, grid, THREADS, views, [common.number(dtype)(value) for value in parameters])
+
+
+def _flat(views, shape):
+    """Return views broadcast to a shape, flat where their elements lie one after the other."""
+    whole = [item.broadcast(shape) for item in views]
+    return [item.reshape((math.prod(shape),)) if item.contiguous else item for item in whole]
 
 
 def gradients(interop, formula, arrays, parameters, outs, summed):
     """Apply a formula of several results to GPU arrays by name; see `numact.dispatch.gradients`.
 
-    What is to be summed is first computed in memory of the whole shape.
+    Sums over the same axes are added up in the pass that computes their terms; where results are summed over different
+    ones, the terms first go into memory of the whole shape.
     """
     inputs, dtype, shape, _ = prepare(interop, arrays, None)
     *_, x = arrays.values()
@@ -171,44 +180,83 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
     targets = {name: view(interop, out) for name, out in outs.items() if out is not None}
     for name, target in targets.items():
         dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
+    repeating = {owns[name] for name in outs if owns[name] != shape}
+    passes = _passes(shape, *repeating) if len(repeating) == 1 else []
+    partial = (passes[0].before, passes[0].segments, passes[0].after) if passes else shape
     wide, computed = np.dtype(common.number(dtype)).name, {}
     for name, out in outs.items():
-        direct = name in targets and owns[name] == shape and not overlaps(targets[name], inputs)
-        computed[name] = out if direct else interop.empty(x, shape, dtype if owns[name] == shape else wide)
+        if owns[name] != shape:
+            computed[name] = interop.empty(x, partial, wide)
+        else:
+            direct = name in targets and not overlaps(targets[name], inputs)
+            computed[name] = out if direct else interop.empty(x, shape, dtype)
     views = [view(interop, array) for array in computed.values()]
-    launch_elementwise(interop, x, formula, inputs, views, parameters, dtype)
+    if passes:
+        sums = [owns[name] != shape for name in outs]
+        _launch_sums(interop, x, formula, inputs, views, sums, parameters, dtype, passes[0], shape)
+    else:
+        launch_elementwise(interop, x, formula, inputs, views, parameters, dtype)
     results = []
     for name, out in outs.items():
         result = computed[name]
         if owns[name] != shape or (out is not None and out is not result):
             source = view(interop, result)
             if owns[name] != shape:
-                source = view(interop, _sum_to(interop, result, owns[name])).reshape(owns[name])
+                rest = passes[1:] if passes else _passes(shape, owns[name])
+                source = _summed(interop, x, source, rest).reshape(owns[name])
             result = interop.empty(x, owns[name], dtype) if out is None else out
             launch_elementwise(interop, x, IDENTITY, [source], [view(interop, result)], (), dtype)
         results.append(result)
     return tuple(results)
 
 
-def _sum_to(interop, array, shape):
-    """Return a contiguous array with the sums over the axes along which one of `shape` would repeat."""
-    whole = view(interop, array)
-    own = (1,) * (len(whole.shape) - len(shape)) + tuple(shape)
-    axes = itertools.groupby(zip(own, whole.shape, strict=True), key=lambda sizes: sizes[0] == 1)
+class Pass(NamedTuple):
+    """A sum along the second of three axes, to so many segments, by blocks for so many columns of the third."""
+
+    before: int
+    length: int
+    after: int
+    segments: int
+    columns: int
+
+
+def _passes(shape, own):
+    """Return the passes that sum an array of a shape over the axes along which one of shape `own` would repeat."""
+    own = (1,) * (len(shape) - len(own)) + tuple(own)
+    axes = itertools.groupby(zip(own, shape, strict=True), key=lambda sizes: sizes[0] == 1)
     runs = [(is_summed, math.prod(size for _, size in sizes)) for is_summed, sizes in axes]
-    before, function = 1, sum_function(whole.dtype)
+    before, passes = 1, []
     for place, (is_summed, length) in enumerate(runs):
         after = math.prod(size for _, size in runs[place + 1 :])
         before *= 1 if is_summed else length
         while is_summed and length != 1:
-            segments = max(1, -(-length // SEGMENT))
-            source = view(interop, array).reshape((before, length, after))
-            array = interop.empty(array, (before, segments, after), whole.dtype)
             columns = 1 << min(5, (after - 1).bit_length())
-            blocks = before * segments * -(-after // columns)
-            launch(interop, array, function, blocks, THREADS, [source, view(interop, array)], [columns])
+            segments = max(1, -(-length // (ADDITIONS * (THREADS // columns))))
+            passes.append(Pass(before, length, after, segments, columns))
             length = segments
-    return array
+    return passes
+
+
+def _summed(interop, x, source, passes):
+    """Return a contiguous view of sums of what a contiguous view shows."""
+    for step in passes:
+        size = step.before * step.length * step.after
+        target = view(interop, interop.empty(x, (step.before, step.segments, step.after), source.dtype))
+        _launch_sums(interop, x, IDENTITY, [source.reshape((size,))], [target], [True], (), source.dtype, step, (size,))
+        source = target
+    return source
+
+
+def _launch_sums(interop, x, formula, inputs, outs, sums, parameters, dtype, step, shape):
+    """Launch the kernel that computes a formula on views of a shape, some of its results summed in a `Pass`."""
+    kinds = tuple(item.dtype for item in inputs)
+    targets = tuple(None if is_sum else item.dtype for item, is_sum in zip(outs, sums, strict=True))
+    function = sums_function(formula, kinds, dtype, targets)
+    views = _flat(inputs, shape)
+    views += [item if is_sum else _flat([item], shape)[0] for item, is_sum in zip(outs, sums, strict=True)]
+    numbers = [common.number(dtype)(value) for value in parameters]
+    grid = step.before * step.segments * -(-step.after // step.columns)
+    launch(interop, x, function, grid, THREADS, views, [np.int64(step.length), np.int64(step.columns), *numbers])
 
 
 def launch(interop, x, function, blocks, threads, views, parameters=()):
@@ -245,32 +293,56 @@ def overlaps(target, inputs):
 @cache
 def elementwise_function(formula, kinds, result, targets):
     """Return the kernel's Python function for a formula and the dtypes of its inputs, its result and the outs."""
-    inputs, outs = formula.inputs, [f"out{index}" for index in range(len(targets))]
-    source = ELEMENTWISE.format(
-        inputs=", ".join(inputs),
-        outs=", ".join(outs),
-        parameters="".join(f", {name}" for name in formula.parameters),
-        loaded=", ".join([f"number(load_{name}({name}.flat[index]))" for name in inputs] + list(formula.parameters)),
-        values=", ".join(f"value_{out}" for out in outs),
-        stored="; ".join(f"{out}.flat[index] = save_{out}(value_{out})" for out in outs),
-    )
-    kind = common.number(result)
-    scope = {"cuda": cuda, "uint64": np.uint64, "number": kind, "core": formula.compiled(kind)}
-    for name, dtype in zip(inputs, kinds, strict=True):
-        scope[f"load_{name}"] = HALF_CONVERSIONS[dtype][0] if dtype in HALF_CONVERSIONS else kind
-    scope |= {f"save_{out}": _save(result, target) for out, target in zip(outs, targets, strict=True)}
+    words, scope = _described(formula, kinds, result, targets)
     label = "_".join([common.label(formula, result), *kinds, *targets])
-    (function,) = common.define(source, __name__, scope, label)
+    (function,) = common.define(ELEMENTWISE.format(**words), __name__, scope, label)
     return function
 
 
 @cache
-def sum_function(dtype):
-    """Return the Python function of the kernel that sums arrays of the dtype of a name."""
-    scope = {"cuda": cuda, "number": common.number(dtype), "THREADS": THREADS}
-    add, sums = common.define(SUM, __name__, scope, f"{dtype}_{common.VERSION}")
-    scope["add"] = cuda.jit(add, device=True)
-    return sums
+def sums_function(formula, kinds, result, targets):
+    """Return the Python function of a kernel whose results are summed where their target is None."""
+    words, scope = _described(formula, kinds, result, targets)
+    sums = [f"out{index}" for index, target in enumerate(targets) if target is None]
+
+    def each(text, separator="; "):
+        return separator.join(text.replace("OUT", out) for out in sums)
+
+    words |= {
+        "summed": sums[0],
+        "shared": each(
+            "shared_OUT = cuda.shared.array(THREADS, number)", "\n    "
+        ),  # the simulator tells them by lines
+        "zeroed": each("total_OUT, low_OUT = number(0), number(0)"),
+        "shared_stored": each("shared_OUT[thread] = total_OUT + low_OUT"),
+        "finished": each("OUT[i, segment, j] = sum_lanes(shared_OUT, thread, lanes, columns)"),
+    }
+    label = "_".join([common.label(formula, result), *kinds, *(target or "sum" for target in targets)])
+    scope |= {"THREADS": THREADS}
+    add, sum_lanes, function = common.define(SUMS.format(**words), __name__, scope, label)
+    scope |= {"add": cuda.jit(add, device=True), "sum_lanes": cuda.jit(sum_lanes, device=True)}
+    return function
+
+
+def _described(formula, kinds, result, targets):
+    """Return the words that a kernel's source is made of, and what the names in it mean."""
+    inputs, numbers = common.names_in_kernels(formula)
+    outs = {f"out{index}": target for index, target in enumerate(targets)}
+    save = {out: f"{out}.flat[index] = save_{out}(value_{out})" for out in outs}
+    add = {out: f"total_{out}, low_{out} = add(total_{out}, low_{out}, number(value_{out}))" for out in outs}
+    words = {
+        "inputs": ", ".join(inputs),
+        "outs": ", ".join(outs),
+        "parameters": "".join(f", {name}" for name in numbers),
+        "loaded": ", ".join([f"number(load_{name}({name}.flat[index]))" for name in inputs] + numbers),
+        "values": ", ".join(f"value_{out}" for out in outs),
+        "stored": "; ".join(save[out] if target else add[out] for out, target in outs.items()),
+    }
+    kind = common.number(result)
+    scope = {"cuda": cuda, "uint64": np.uint64, "number": kind, "core": formula.compiled(kind)}
+    for name, dtype in zip(inputs, kinds, strict=True):
+        scope[f"load_{name}"] = HALF_CONVERSIONS[dtype][0] if dtype in HALF_CONVERSIONS else kind
+    return words, scope | {f"save_{out}": _save(result, target) for out, target in outs.items() if target}
 
 
 def _save(result, target):
