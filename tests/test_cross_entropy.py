@@ -180,7 +180,7 @@ def test_special_values(kind):
 def test_layouts_and_label_types(outer, length, inner, kind):
     random = np.random.default_rng(length)
     x = random.normal(size=(outer, length, inner)).astype(np.float32)
-    labels = random.integers(0, length, (outer, inner)).astype(kind)
+    labels = random.integers(0, min(length, 128), (outer, inner)).astype(kind)  # what int8 holds
     plain, gradient = loss_of.value_and_grad(x, labels, 1, "none")
     assert plain.shape == labels.shape
     moved = np.ascontiguousarray(np.moveaxis(x, 1, -1))
