@@ -76,7 +76,7 @@ def copied(dtype, count):
 
 def copy_call(case, x, grad, out):
     """Return a copy that moves the bytes of the case: two arrays forward, three backward."""
-    from numact.__main__ import copy_tiles
+    from numact.commands.hardware import copy_tiles
 
     return partial(copy_tiles, *copied(case.dtype, x.size if case.direction == "forward" else x.size * 3 // 2 or 1))
 
@@ -274,7 +274,7 @@ def introduce(library):
         modules[0].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         modules[0].inference_mode().__enter__()  # for the life of the process: nothing is recorded for autograd
     if library == "numact":
-        from numact.__main__ import hardware
+        from numact.commands.hardware import hardware
 
         found["hardware"] = hardware("")
     return found
