@@ -12,7 +12,7 @@ from numba.extending import overload
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import fma, maximum
-from numact.targets import common
+from numact.targets import common, cpu_width
 from numact.targets.cpu_rows import LANES
 from numact.targets.cpu_threads import Kernel
 
@@ -264,7 +264,7 @@ def build(source, dtype, scope, label):
     scope |= {"uint64": np.uint64, "int64": np.int64, "LANES": LANES, "SPREAD": SPREAD, "GROUPED": GROUPED}
     source = LANE_SUMS + GATHER + source
     label += "_" + hashlib.sha256(source.encode()).hexdigest()[:8]
-    *functions, part = common.define(source, __name__, scope, label)
+    *functions, part = cpu_width.define(source, __name__, scope, label)
     for function in functions:
         inlined = function.__name__ in ("at", "add") or function.__name__.startswith("fold_")
         options = JIT_OPTIONS if inlined else INNER_OPTIONS

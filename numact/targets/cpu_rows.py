@@ -8,7 +8,7 @@ import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
-from numact.targets import common, cpu
+from numact.targets import common, cpu, cpu_width
 from numact.targets.cpu_row_source import FINISH, KERNELS
 from numact.targets.cpu_threads import PARTS, TILE, Kernel
 
@@ -123,7 +123,7 @@ def kernels(formulas, mode, dtype, scaled):
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
     source = KERNELS.format(**WORDS[kind])
     kernels = []
-    for function in common.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
+    for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__
         if name in RowKernels._fields:
             kernels.append(Kernel(function, "tasks"))
