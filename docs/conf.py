@@ -9,9 +9,9 @@ from latex2mathml.converter import convert
 import numact
 
 sys.path.insert(0, str(Path(__file__).parent))
-import examples
 import pages
 import pictures
+import run_examples
 
 project = "numact"
 author = "The numact developers"
@@ -23,6 +23,8 @@ myst_heading_anchors = 3
 numpydoc_show_class_members = False
 html_theme = "furo"
 html_title = f"numact {version}"
+html_show_copyright = False
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["guide.css"]
 html_math_renderer = "mathml"  # browsers draw it themselves: the site asks no other host for scripts
@@ -50,7 +52,7 @@ def generate(app):
     folder = Path(app.srcdir) / "generated"
     pictures.write(folder)
     pages.write(folder)
-    examples.write(folder)
+    run_examples.write(folder)
 
 
 def setup(app):

@@ -28,7 +28,7 @@ def sheet():
     """Draw all activations on one sheet, values in colour and derivatives dashed."""
     rows = -(-len(na.registry) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 1.75 * rows), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, sharex=True).flat
+    panels = figure.subplots(rows, COLUMNS, sharex=True).ravel()
     x = np.linspace(-4, 4, 401)
     for panel, (name, function) in zip(panels, na.registry.items(), strict=False):
         value, derivative, _ = curve(function, x)
@@ -38,7 +38,7 @@ def sheet():
         panel.set(xlim=(-4, 4), ylim=(-1.6, 3.2))
         panel.grid(alpha=0.3)
         panel.tick_params(labelsize="x-small")
-    for panel in list(panels)[: rows * COLUMNS - len(na.registry)]:
+    for panel in panels[len(na.registry) :]:
         panel.set_axis_off()
     return figure
 

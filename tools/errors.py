@@ -4,6 +4,7 @@ Needs PyTorch and JAX, whose versions the first line of the file names. docs/pic
 """
 
 import functools
+import itertools
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,7 @@ def elementwise(name, random):
     """Yield a bin's middle and the largest errors in it."""
     low, high = SPANS[name]
     edges = np.linspace(low, high, BINS + 1)
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
         x = random.uniform(left, right, POINTS).astype(np.float32)
         exact = REFERENCES[name].value(x.astype(np.float64))
         yield (left + right) / 2, [ulp_error(compute(name, x), exact) for compute in LIBRARIES.values()]
