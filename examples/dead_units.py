@@ -15,7 +15,7 @@ from numact.diagnostics import dead_share
 
 SIZES = [64, 128, 128, 10]
 BIAS = -2.0  # of the first layer: what one step that was too long leaves behind
-EPOCHS, RATE = 40, 0.1
+EPOCHS, RATE = 20, 0.1
 
 
 @activation
