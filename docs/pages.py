@@ -105,5 +105,5 @@ def gpu_costs():
     """Return nanoseconds per element by function, from the report of a machine with a GPU, if there is one."""
     if not GPU_REPORT.exists():
         return {}
-    lines = [line for line in json.loads(GPU_REPORT.read_text())["results"] if line["target"] != "cpu"]
+    lines = [line for line in json.loads(GPU_REPORT.read_text())["results"] if line["target"] == "gpu"]
     return {line["activation"]: line["milliseconds"] * 1e6 / (line["shape"][0] * line["shape"][1]) for line in lines}

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import numact as na
+from numact.accuracy import ACCURACY
 from numact.explanation import curve
 from numact.pictures import draw
 
@@ -55,7 +56,7 @@ def errors():
         for library, version in libraries:
             found = np.array([float(row[library]) for row in rows if row["function"] == name])
             axes.plot(x, np.where(np.isfinite(found), np.maximum(found, 0.1), 1e9), label=f"{library} {version}")
-        axes.axhline(2 if name in na.registry and name != "softmax" else 4, color="gray", linestyle=":")
+        axes.axhline(ACCURACY[name].value, color="gray", linestyle=":")
         axes.set(yscale="log", xlabel="length of the row" if name == "softmax" else "x", ylabel="largest error in ULP")
         axes.set(title=name, xscale="log" if name == "softmax" else "linear")
         axes.grid(alpha=0.3)
