@@ -29,7 +29,7 @@ def sheet():
     """Draw all activations on one sheet, values in colour and derivatives dashed."""
     rows = -(-len(na.registry) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 1.75 * rows), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, sharex=True).ravel()
+    panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True).ravel()
     x = np.linspace(-4, 4, 401)
     for panel, (name, function) in zip(panels, na.registry.items(), strict=False):
         value, derivative, _ = curve(function, x)
