@@ -193,7 +193,7 @@ def _mask(interop, x, mask, shape):
 def _launch(interop, x, kernel, views, rows, numbers):
     outer, length, inner = rows
     threads = min(target.THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
-    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, numbers)
+    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner, threads), threads, views, numbers)
 
 
 def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
