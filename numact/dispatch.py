@@ -12,6 +12,7 @@ PLAIN = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 # What numpy.tanh makes of integers and truth values.
 PROMOTED = {"bool": "float16", "int8": "float16", "uint8": "float16", "int16": "float32", "uint16": "float32"}
 PROMOTED |= dict.fromkeys(("int32", "uint32", "int64", "uint64"), "float64")
+DLPACK_CUDA = (2, 13)  # DLPack's numbers for memory on a GPU and for managed memory
 PYTHON_TYPES = (bool, int, float, list, tuple)
 PART = 262_144  # elements converted or made contiguous at a time, where an array cannot be read in place
 
@@ -102,24 +103,37 @@ def find_interop(arrays, out):
         for name, value in named.items():
             _check_cpu_type(name, value)
         return None
-    places = {name: f"GPU {_interop_of(value).device(value)}" for name, value in named.items() if name in on_gpu}
+    libraries = {name: _interop_of(named[name]) for name in on_gpu}
+    places = {name: f"GPU {library.device(named[name])}" for name, library in libraries.items()}
     places |= dict.fromkeys(named.keys() - places.keys(), "the CPU")
     if len(set(places.values())) > 1:
         listed = ", ".join(f"{name} on {places[name]}" for name in named)
         raise ValueError(f"the arrays live on different devices: {listed}; move them to one device first")
-    return _interop_of(named[on_gpu[0]])
+    if len(set(libraries.values())) > 1:
+        listed = ", ".join(
+            f"{name} is a {type(named[name]).__module__}.{type(named[name]).__name__}" for name in on_gpu
+        )
+        raise TypeError(
+            f"the GPU arrays are of different libraries: {listed}; convert them to one, which takes no copy"
+        )
+    return libraries[on_gpu[0]]
 
 
 def is_cuda(value):
     """Return whether an object is an array in a GPU's memory."""
     if isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
         return False
-    return hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False)
+    if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
+        return True
+    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in DLPACK_CUDA
 
 
 def _interop_of(value):
     library = type(value).__module__.partition(".")[0]
-    return _interop_module(library if library in ("cupy", "torch") else "numba")
+    if library in ("cupy", "torch"):
+        return _interop_module(library)
+    knows = hasattr(value, "__cuda_array_interface__") or hasattr(value, "__cuda_ndarray__")
+    return _interop_module("numba" if knows else "dlpack")
 
 
 @cache

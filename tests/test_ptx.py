@@ -42,7 +42,7 @@ ROW_CASES += [("softmax", "backward", True, True, HELD, *other) for other in OTH
 # two blocks. Eight elements at once take more registers, and are as many bytes under way as four float32.
 REGISTERS = {"float16": 64, "bfloat16": 64, "float32": 64, "float64": 80}
 WIDE_REGISTERS = {"float16": 96, "bfloat16": 96, "float32": 80, "float64": 80}
-ROW_REGISTERS = 128  # with which a block of 512 threads can be launched, and of 256 where rows lie side by side
+ROW_REGISTERS = 128  # with which a block of 512 threads can be launched
 
 
 def array(dtype, dimensions, layout):
@@ -63,8 +63,10 @@ def compile_ptx(monkeypatch, kernel, signature, capability):
     """Return the PTX of a kernel."""
     from numba.cuda import dispatcher
 
+    from numact.targets.cuda_launch import MOST_THREADS
+
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=capability))
-    return cuda.compile_ptx(kernel, signature, cc=capability)[0]
+    return cuda.compile_ptx(kernel, signature, cc=capability, launch_bounds=MOST_THREADS)[0]
 
 
 def elementwise_kernel(name, which, dtype, axes=None):
@@ -138,7 +140,7 @@ def test_row_kernel(monkeypatch, name, mode, is_scaled, is_masked, places, dtype
 
     is_wide, *rest = places
     item = common.storage(dtype).itemsize
-    layout = Layout(16 // item if is_wide else 1, 16 if item < 8 else 8, *rest)
+    layout = Layout(16 // item if is_wide else 1, 16 if item < 8 and is_wide else 8, *rest)
     ptx = compile_ptx(monkeypatch, *row_kernel(name, mode, is_scaled, is_masked, dtype, layout), capability)
     check(ptx, dtype, capability, registers=dict.fromkeys(DTYPES, ROW_REGISTERS))
     assert not is_wide or "ld.global.v" in ptx

@@ -16,6 +16,7 @@ from numact.targets.cuda_memory import SIMULATED, VECTOR
 if not SIMULATED:
     from cuda.bindings import driver
 
+MOST_THREADS = 512  # of any block: the compiler gives none of them more than 128 registers
 WAVES = 4  # how often the blocks of a large array's grid fill the device; more elements go round the kernel's loop
 
 
@@ -166,7 +167,7 @@ def is_capturing(stream):
 
 @cache
 def _kernel(function):
-    return cuda.jit(function) if SIMULATED else common.cached(cuda.jit, function)
+    return cuda.jit(function) if SIMULATED else common.cached(cuda.jit, function, launch_bounds=MOST_THREADS)
 
 
 @lru_cache(maxsize=1024)

@@ -281,7 +281,14 @@ def function(formulas, mode, dtype, scaled, is_masked, layout):
     kind = formulas.kind(mode)
     scope = common.row_scope(formulas, kind, dtype, scaled, conversions(dtype))
     number, item = scope["number"], common.storage(dtype).itemsize
-    scope |= {"cuda": cuda, "int64": np.int64, "uint32": np.uint32, "inf": math.inf, "FAR": number(2.0**40), "ITEM": item}
+    scope |= {
+        "cuda": cuda,
+        "int64": np.int64,
+        "uint32": np.uint32,
+        "inf": math.inf,
+        "FAR": number(2.0**40),
+        "ITEM": item,
+    }
     scope |= {"LANES": layout.lanes, "VALUES": layout.values, "CHUNKS": layout.values // layout.lanes}
     scope |= {"decode": scope["load"], "encode": scope["store"], "load_mask": access(kind_of("bool"), 1)[0]}
     scope["load"], scope["store_out"] = access(kind_of(dtype), layout.lanes)

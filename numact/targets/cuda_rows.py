@@ -6,12 +6,9 @@ from functools import partial
 from numact import dispatch, dispatch_rows
 from numact.targets import common
 from numact.targets import cuda as target
+from numact.targets.cuda_launch import MOST_THREADS
 from numact.targets.cuda_memory import VECTOR
 from numact.targets.cuda_row_kernels import Layout, function
-
-# Of a row at most: a kernel that needs up to 128 registers can be launched with so many. Entries of a row that has
-# more stay in no registers; its second reading finds them in the cache.
-MOST_THREADS = 512
 
 
 def plan(rows, dtype, aligned):
@@ -22,9 +19,9 @@ def plan(rows, dtype, aligned):
     aligned : bool
         Whether all arrays begin where 16 bytes can be read at once.
     """
-    outer, length, inner = rows
+    _, length, inner = rows
     item = common.storage(dtype).itemsize
-    most = 16 if item < 8 else 8  # 64 bytes of numbers
+    most = 16 if item < 8 and inner == 1 else 8
     if inner > 1:
         beside = min(32, target.THREADS, 1 << (inner - 1).bit_length())
         parts = min(_power(-(-length // most)), target.THREADS // beside)

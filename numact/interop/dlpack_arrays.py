@@ -1,0 +1,38 @@
+"""Arrays of any other library that hands out GPU memory by DLPack; Numba makes their results."""
+
+from cuda.core.utils import StridedMemoryView
+from numba import cuda
+
+from numact.interop.numba_arrays import empty
+
+__all__ = ["device", "dtype", "empty", "interface", "stream"]
+
+
+def _described(array):
+    """Return what DLPack says of an array; its library lets the default stream wait for the array's own work."""
+    return StridedMemoryView.from_dlpack(array, stream_ptr=stream(array))
+
+
+def device(array):
+    """Return the index of the GPU that holds an array."""
+    return array.__dlpack_device__()[1]
+
+
+def dtype(array):
+    """Return the name of an array's dtype."""
+    return _described(array).dtype.name
+
+
+def interface(array):
+    """Return what an array's CUDA array interface would be."""
+    described = _described(array)
+    item = described.dtype.itemsize
+    strides = described.strides and tuple(step * item for step in described.strides)
+    typestr = f"<i{item}" if described.dtype.name == "bfloat16" else described.dtype.str
+    pointer = described.ptr, described.readonly
+    return {"shape": tuple(described.shape), "strides": strides, "typestr": typestr, "data": pointer, "version": 3}
+
+
+def stream(array):
+    """Return the handle of the default stream: the array names none of its own."""
+    return int(cuda.default_stream().handle) or 1  # DLPack's number for it
