@@ -14,6 +14,9 @@ PROMOTED = {"bool": "float16", "int8": "float16", "uint8": "float16", "int16": "
 PROMOTED |= dict.fromkeys(("int32", "uint32", "int64", "uint64"), "float64")
 DLPACK_CUDA = (2, 13)  # DLPack's numbers for memory on a GPU and for managed memory
 PYTHON_TYPES = (bool, int, float, list, tuple)
+STREAM = """stream : int or stream of Numba, CuPy or PyTorch, optional
+    The CUDA stream to work on, for arrays on a GPU: else the current one of the arrays' library, or for other arrays
+    the one that they name."""  # for the documentation of every call
 PART = 262_144  # elements converted or made contiguous at a time, where an array cannot be read in place
 
 
@@ -117,6 +120,35 @@ def find_interop(arrays, out):
             f"the GPU arrays are of different libraries: {listed}; convert them to one, which takes no copy"
         )
     return libraries[on_gpu[0]]
+
+
+def on_stream(stream, call, x, *arguments, **keywords):
+    """Return what a call gives whose first array is x, on a stream of the user's choice.
+
+    Raises
+    ------
+    TypeError
+        If that is no stream.
+    ValueError
+        If x does not live on a GPU.
+    """
+    interop = find_interop({"x": x}, None)
+    if interop is None:
+        raise ValueError("stream= is for arrays on a GPU; these live on the CPU")
+    with interop.on_stream(x, _stream_handle(stream)):
+        return call(x, *arguments, **keywords)
+
+
+def _stream_handle(stream):
+    """Return the number by which the CUDA driver knows a stream."""
+    if hasattr(stream, "__cuda_stream__"):
+        return stream.__cuda_stream__()[1]
+    named = [getattr(stream, name) for name in ("ptr", "cuda_stream") if hasattr(stream, name)]  # CuPy's, PyTorch's
+    try:
+        return operator.index(*named or [stream])
+    except TypeError:
+        kind = f"{type(stream).__module__}.{type(stream).__qualname__}"
+        raise TypeError(f"stream must be a stream of Numba, CuPy or PyTorch or its handle, not a {kind}") from None
 
 
 def is_cuda(value):

@@ -236,3 +236,44 @@ def test_capture_of_what_is_not_compiled():
             new(x, out=out)
         stream.end_capture()
     assert float(new(x)[0]) == np.float32(0.3)
+
+
+def test_stream_of_the_users_choice(spin):
+    x = host(1 << 16)
+    for array in (cupy.asarray(x), torch.from_numpy(x).cuda(), cuda.to_device(x)):
+        library = type(array).__module__.partition(".")[0]
+        torch.cuda.synchronize()
+        chosen = cupy.cuda.Stream(non_blocking=True)
+        choices = chosen, torch.cuda.ExternalStream(chosen.ptr), cuda.external_stream(chosen.ptr), chosen.ptr
+        na.gelu(array, stream=chosen)
+        chosen.synchronize()
+        with chosen:
+            spin()
+        results = [na.gelu(array, stream=stream) for stream in choices]
+        results.append(na.softmax.backward(array, array, stream=chosen))
+        assert not chosen.done
+        chosen.synchronize()
+        truth = [na.gelu(x)] * 4 + [na.softmax.backward(x, x)]
+        for result, expected in zip(results, truth, strict=True):
+            assert type(result).__module__.partition(".")[0] == library
+            computed = (
+                result.copy_to_host() if library == "numba" else result.get() if library == "cupy" else result.cpu()
+            )
+            np.testing.assert_allclose(np.asarray(computed), expected, rtol=1e-5, atol=1e-7)
+    with pytest.raises(TypeError, match="must be a stream"):
+        na.gelu(array, stream="fast")
+
+
+def test_streams_that_arrays_name_are_waited_for(spin):
+    x = host(1 << 16)
+    slow, own = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(non_blocking=True)
+    source = cuda.device_array(x.shape, np.float32, stream=cuda.external_stream(slow.ptr))
+    grad = cuda.to_device(x, stream=cuda.external_stream(own.ptr))
+    na.gelu.backward(grad, grad)
+    own.synchronize()
+    with slow:
+        spin()
+        cupy.asarray(source)[:] = cupy.asarray(x)
+    result = na.gelu.backward(source, grad)  # on the stream of grad
+    assert not slow.done
+    np.testing.assert_array_equal(result.copy_to_host(), na.gelu.backward(x, x))

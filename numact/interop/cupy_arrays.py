@@ -29,3 +29,12 @@ def stream(array):
     """Return the handle of CuPy's current stream on the array's device."""
     with array.device:
         return cupy.cuda.get_current_stream().ptr
+
+
+def on_stream(array, handle):
+    """Return a context in which a stream is CuPy's current one."""
+    return cupy.cuda.ExternalStream(handle, array.device.id)
+
+
+def follow(array, others):
+    """Do nothing: CuPy's arrays name no stream."""

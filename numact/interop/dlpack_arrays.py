@@ -1,16 +1,16 @@
 """Arrays of any other library that hands out GPU memory by DLPack; Numba makes their results."""
 
 from cuda.core.utils import StridedMemoryView
-from numba import cuda
 
-from numact.interop.numba_arrays import empty
+from numact.interop.numba_arrays import empty, on_stream, stream
 
-__all__ = ["device", "dtype", "empty", "interface", "stream"]
+__all__ = ["device", "dtype", "empty", "follow", "interface", "on_stream", "stream"]
+LEGACY = 1  # DLPack's number of the default stream
 
 
 def _described(array):
-    """Return what DLPack says of an array; its library lets the default stream wait for the array's own work."""
-    return StridedMemoryView.from_dlpack(array, stream_ptr=stream(array))
+    """Return what DLPack says of an array; its library lets our stream wait for the array's own work."""
+    return StridedMemoryView.from_dlpack(array, stream_ptr=stream(array) or LEGACY)
 
 
 def device(array):
@@ -33,6 +33,5 @@ def interface(array):
     return {"shape": tuple(described.shape), "strides": strides, "typestr": typestr, "data": pointer, "version": 3}
 
 
-def stream(array):
-    """Return the handle of the default stream: the array names none of its own."""
-    return int(cuda.default_stream().handle) or 1  # DLPack's number for it
+def follow(array, others):
+    """Do nothing: the arrays' library has done it."""

@@ -1,5 +1,8 @@
 """Numba device arrays, and any other array with `__cuda_array_interface__`, for which Numba makes the results."""
 
+import contextlib
+import contextvars
+
 import numpy as np
 from numba import cuda
 
@@ -33,18 +36,50 @@ def interface(array):
 
 def empty(like, shape, dtype):
     """Return a new Numba device array on the stream of `like`."""
-    return cuda.device_array(shape, np.dtype(dtype), stream=_named_stream(like))
+    return cuda.device_array(shape, np.dtype(dtype), stream=_stream(like))
 
 
 def stream(array):
-    """Return the handle of the stream that the array names, or 0, the default stream."""
-    named = _named_stream(array)
-    return int(getattr(named, "handle", named))
+    """Return the handle of the stream of the call, else of that which the array names, or 0, the default stream."""
+    return _handle(_stream(array))
+
+
+@contextlib.contextmanager
+def on_stream(array, handle):
+    """Return a context in which all work is done on a stream."""
+    token = _chosen.set(cuda.external_stream(handle))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def follow(array, others):
+    """Let the work on an array wait for the streams that it and others name; the host does not wait."""
+    own = _stream(array)
+    named = {_handle(item): item for item in map(_named_stream, (array, *others))}
+    for handle, other in named.items():
+        if handle != _handle(own):
+            event = cuda.event(timing=False)
+            event.record(other or cuda.default_stream())
+            event.wait(own or cuda.default_stream())
+
+
+def _stream(array):
+    """Return the Numba stream of the call, else the one that an array names, or 0."""
+    chosen = _chosen.get()
+    return _named_stream(array) if chosen is None else chosen
 
 
 def _named_stream(array):
-    """Return the Numba stream that an array names, or 0."""
     if hasattr(array, "gpu_data"):
         return array.stream
     handle = getattr(array, "__cuda_array_interface__", {}).get("stream")  # the simulator's arrays have neither
     return cuda.external_stream(handle) if handle else 0
+
+
+def _handle(stream):
+    return int(getattr(stream, "handle", stream))
+
+
+_chosen: contextvars.ContextVar = contextvars.ContextVar("stream", default=None)

@@ -27,3 +27,12 @@ def empty(like, shape, dtype):
 def stream(array):
     """Return the handle of PyTorch's current stream on the tensor's device."""
     return torch.cuda.current_stream(array.device).cuda_stream
+
+
+def on_stream(array, handle):
+    """Return a context in which a stream is PyTorch's current one."""
+    return torch.cuda.stream(torch.cuda.ExternalStream(handle, array.device))
+
+
+def follow(array, others):
+    """Do nothing: tensors name no stream."""

@@ -94,7 +94,7 @@ ADDITIONS = 256  # of a thread; a longer sum is split into segments, which are s
 def elementwise(interop, formula, arrays, parameters, out):
     """Apply a formula to GPU arrays by name, on the caller's stream; see `numact.dispatch.elementwise`."""
     inputs, dtype, shape, target = prepare(interop, arrays, out)
-    *_, x = arrays.values()
+    x = lead(interop, arrays, out)
     temporary = target is None or overlaps(target, inputs)
     result = interop.empty(x, shape, dtype) if temporary else out
     written = view(interop, result) if temporary else target
@@ -137,7 +137,7 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
     ones, the terms first go into memory of the whole shape.
     """
     inputs, dtype, shape, _ = prepare(interop, arrays, None)
-    *_, x = arrays.values()
+    x = lead(interop, arrays, None)
     owns = dict(zip(arrays, (item.shape if summed else shape for item in inputs), strict=True))
     targets = {name: view(interop, out) for name, out in outs.items() if out is not None}
     for name, target in targets.items():
@@ -230,6 +230,13 @@ def prepare(interop, arrays, out):
     if target is not None:
         dispatch.check_out(target.shape, target.dtype, target.read_only, shape, dtype)
     return list(views.values()), dtype, shape, target
+
+
+def lead(interop, arrays, out):
+    """Return the array on whose stream and device a call does its work: out, else the last of the arrays."""
+    *others, x = [*arrays.values(), *([] if out is None else [out])]
+    interop.follow(x, others)
+    return x
 
 
 @cache

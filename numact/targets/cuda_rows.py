@@ -92,7 +92,7 @@ def along_rows(interop, start, arrays, axis, mask, out):
     """Bring GPU arrays by name, their mask and the result to rows, and start the kernel with what that makes."""
     inputs, dtype, shape, written = target.prepare(interop, arrays, out)
     rows = dispatch.split_at(shape, axis)
-    *_, x = arrays.values()
+    x = target.lead(interop, arrays, out)
     inputs = [_contiguous(interop, x, item, dtype, shape) for item in inputs]
     masks = [] if mask is None else [_mask(interop, x, mask, shape)]
     direct = written is not None and written.contiguous and written.dtype == dtype
@@ -126,6 +126,7 @@ def _rows(interop, x, item, axes, dtype):
 def reduction(interop, formulas, x, axis, keepdims, out):
     """Reduce a GPU array; see `numact.dispatch_rows.reduction`."""
     (item,), dtype, shape, _ = target.prepare(interop, {"x": x}, None)
+    x = target.lead(interop, {"x": x}, out)
     axes = dispatch_rows.normalize(axis, len(shape))
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
     if out is not None:
@@ -142,6 +143,7 @@ def reduction(interop, formulas, x, axis, keepdims, out):
 def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
     """Return the gradient of a reduction on a GPU; see `numact.dispatch_rows.reduction_backward`."""
     grad, item = target.view(interop, grad_output), target.view(interop, x)
+    x = target.lead(interop, {"grad_output": grad_output, "x": x}, out)
     dtype = dispatch.common_dtype({"grad_output": grad.dtype, "x": item.dtype})
     shape, axes = item.shape, dispatch_rows.normalize(axis, len(item.shape))
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
