@@ -1,4 +1,4 @@
-"""Compare numact on a GPU with a device copy, CuPy and torch, side by side in one run, by CUDA events.
+"""Compare numact on a GPU with a device copy, CuPy and torch, side by side in one run, by CUDA graphs and events.
 
 python asv_benchmarks/gpu.py --json gpu.json --update docs/performance.md
 """
@@ -21,6 +21,7 @@ from peer_worker import Case, numact_call, tensor_call
 from peers import comparable
 
 import numact as na
+from numact.interop.cupy_arrays import on_stream
 
 DTYPES = ("float16", "bfloat16", "float32")
 ELEMENTS = 1 << 26
@@ -76,15 +77,29 @@ LIBRARIES = {"copy": copy_call, "numact": numact_call, "cupy": cupy_call, "torch
 # --- timing -------------------------------------------------------------------------------------------------------
 
 
-def events(call, calls):
-    """Return the seconds that the GPU takes for a call, by events around some in a row."""
+def captured(call):
+    """Return a CUDA graph of some calls in a row: so the host's time for a call is not part of the GPU's."""
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream), on_stream(None, stream.cuda_stream):
+        call()  # what is not compiled or allocated yet cannot be captured
+        stream.synchronize()
+        graph.capture_begin(capture_error_mode="relaxed")  # CuPy's pool may ask for memory
+        try:
+            for _ in range(CALLS):
+                call()
+        finally:
+            graph.capture_end()
+    return graph
+
+
+def seconds(graph):
+    """Return the seconds that the GPU takes for a call of a graph."""
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
-    for _ in range(calls):
-        call()
+    graph.replay()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) * 1e-3 / calls
+    return begin.elapsed_time(end) * 1e-3 / CALLS
 
 
 def measure(case, arrays):
@@ -95,14 +110,13 @@ def measure(case, arrays):
     for name, make in LIBRARIES.items():
         with contextlib.suppress(TypeError, RuntimeError, NotImplementedError):  # a library without that kernel
             if call := make(case, x, grad, out):
-                events(call, 1)
-                found[name] = call
+                found[name] = captured(call)
     if "numact" not in found:
-        numact_call(case, x, grad, out)()  # raises what was wrong
+        captured(numact_call(case, x, grad, out))  # raises what was wrong
     times = {name: [] for name in found}
     for _ in range(ROUNDS):
-        for name, call in found.items():
-            times[name].append(events(call, CALLS))
+        for name, graph in found.items():
+            times[name].append(seconds(graph))
     return {name: moved[name] / statistics.median(times[name]) for name in found}
 
 

@@ -17,6 +17,7 @@ PYTHON_TYPES = (bool, int, float, list, tuple)
 STREAM = """stream : int or stream of Numba, CuPy or PyTorch, optional
     The CUDA stream to work on, for arrays on a GPU: else the current one of the arrays' library, or for other arrays
     the one that they name."""  # for the documentation of every call
+seen: dict[type, object] = {}  # the types of GPU arrays that have come in, and the module for their library
 PART = 262_144  # elements converted or made contiguous at a time, where an array cannot be read in place
 
 
@@ -31,6 +32,10 @@ def elementwise(formula, arrays, parameters, out):
         flat = [value.reshape(-1) for value in arrays]
         cpu_target().elementwise(formula, name, flat, parameters, result.reshape(-1))
         return deliver(result, out)
+    if library := seen.get(type(x)):
+        result = cuda_target().plain(library, formula, arrays, parameters, out)
+        if result is not None:
+            return result
     named = dict(zip(formula.inputs, arrays, strict=True))
     interop = find_interop(named, out)
     if interop is None:
@@ -107,6 +112,8 @@ def find_interop(arrays, out):
             _check_cpu_type(name, value)
         return None
     libraries = {name: _interop_of(named[name]) for name in on_gpu}
+    for name, library in libraries.items():
+        seen.setdefault(type(named[name]), library)
     places = {name: f"GPU {library.device(named[name])}" for name, library in libraries.items()}
     places |= dict.fromkeys(named.keys() - places.keys(), "the CPU")
     if len(set(places.values())) > 1:
@@ -155,13 +162,19 @@ def is_cuda(value):
     """Return whether an object is an array in a GPU's memory."""
     if isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
         return False
+    if _library(value) == "torch":  # of a tensor that requires a gradient the interface cannot be asked
+        return getattr(value, "is_cuda", False)
     if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
         return True
     return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in DLPACK_CUDA
 
 
+def _library(value):
+    return type(value).__module__.partition(".")[0]
+
+
 def _interop_of(value):
-    library = type(value).__module__.partition(".")[0]
+    library = _library(value)
     if library in ("cupy", "torch"):
         return _interop_module(library)
     knows = hasattr(value, "__cuda_array_interface__") or hasattr(value, "__cuda_ndarray__")
@@ -185,6 +198,7 @@ def numpy_arrays():
     return importlib.import_module("numact.numpy_arrays")
 
 
+@cache
 def cuda_target():
     """Import the CUDA target, or say what is missing."""
     try:

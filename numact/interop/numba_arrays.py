@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+from functools import cache
 
 import numpy as np
 from numba import cuda
@@ -22,6 +23,18 @@ def device(array):
     ordinal = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
     error, index = driver.cuPointerGetAttribute(ordinal, pointer)
     return cuda.get_current_device().id if error else index  # of an empty array there may be no pointer
+
+
+def plain(array):
+    """Return (pointer, dtype's name, shape, device's index) of a device array that lies dense, else None."""
+    if SIMULATED or not hasattr(array, "gpu_data") or not array.is_c_contiguous() or not array.size:
+        return None
+    return array.gpu_data.device_pointer_value, _name(array.dtype), array.shape, array.gpu_data.context.device.id
+
+
+@cache
+def _name(kind):
+    return kind.name
 
 
 def dtype(array):

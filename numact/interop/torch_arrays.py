@@ -1,5 +1,7 @@
 """PyTorch tensors on CUDA devices."""
 
+from functools import cache
+
 import torch
 
 
@@ -8,9 +10,21 @@ def device(array):
     return array.device.index
 
 
+def plain(array):
+    """Return (pointer, dtype's name, shape, device's index) of a tensor that lies dense, else None."""
+    if not (array.is_cuda and array.is_contiguous()):
+        return None
+    return array.data_ptr(), _name(array.dtype), tuple(array.shape), array.get_device()
+
+
+@cache
+def _name(kind):
+    return str(kind).removeprefix("torch.")
+
+
 def dtype(array):
     """Return the name of a tensor's dtype."""
-    return str(array.dtype).removeprefix("torch.")
+    return _name(array.dtype)
 
 
 def interface(array):

@@ -13,30 +13,52 @@ from numact import dispatch
 from numact.binding import JIT_OPTIONS, Formula
 from numact.primitives import HALF_CONVERSIONS
 from numact.targets import common
-from numact.targets.cuda_launch import View, blocks, check_driver, launch, merged, overlaps, view
+from numact.targets.cuda_launch import (
+    View,
+    blocks,
+    check_driver,
+    kept_launcher,
+    launch,
+    merged,
+    most_blocks,
+    overlaps,
+    start,
+    view,
+)
 from numact.targets.cuda_memory import VECTOR, access, conversions, kind_of
 
-__all__ = ["View", "blocks", "check_driver", "elementwise", "gradients", "launch", "overlaps", "prepare", "view"]
+__all__ = [
+    "View",
+    "blocks",
+    "check_driver",
+    "elementwise",
+    "gradients",
+    "kept_launcher",
+    "launch",
+    "most_blocks",
+    "overlaps",
+    "prepare",
+    "start",
+    "view",
+]
 THREADS = 256  # of a block
 
 # For arrays whose elements lie one after the other, of the result's dtype, from an address that is a multiple of 16:
 # each thread reads 16 bytes of each at once. The few elements behind the last whole 16 bytes have a thread each.
 VECTORS = """
 def vectors({inputs}, {outs}, size{parameters}):
-    index, step = int64(cuda.grid(1)), int64(cuda.gridsize(1))
     count = size // LANES
-    while index < count:
-        offset = index * VECTOR
+    index = int64(cuda.blockIdx.x) * (AT_ONCE * THREADS) + int64(cuda.threadIdx.x)
+    if index < count:
         {vectors_loaded}
-        {lanes_computed}
-        {vectors_stored}
-        index += step
+        {computed_and_stored}
     index = count * LANES + int64(cuda.grid(1))
     if index < size:
         offset = index * ITEM
         {values} = core({loaded})
         {stored}
 """
+AT_ONCE = 2  # vectors of each input that a thread has under way, so that those of all threads keep the memory busy
 # For all others: of a shape of so many axes and strides in bytes. Division is the dearest part, so that indices have
 # 32 bits where those do; unsigned ones, which divide in fewer instructions.
 STRIDED = """
@@ -104,24 +126,69 @@ def elementwise(interop, formula, arrays, parameters, out):
     return result if out is None else out
 
 
+def plain(interop, formula, arrays, parameters, out):
+    """Apply a formula to arrays that lie dense, of one shape and dtype; return None where they do not."""
+    found = plain_arrays(interop, arrays, out)
+    if found is None:
+        return None
+    result, addresses, dtype, size, device = found
+    if size:
+        function, tile = vectors_function(formula, dtype, 1)
+        stream, counts = interop.stream(result), (len(addresses) + 1, len(parameters))
+        kernel = kept_launcher(function, *counts, common.number(dtype), device, stream)
+        kernel(-(-size // tile), THREADS, stream, *addresses, size, *parameters)
+    return result
+
+
+def plain_arrays(interop, arrays, out):
+    """Return the result, all addresses, the dtype, the size and the device of arrays that lie dense and apart, or None.
+
+    It takes some microseconds, where the way for arrays of all kinds takes some tens.
+    """
+    given = arrays if out is None else (*arrays, out)
+    kind, pointers, first = type(arrays[0]), [], None
+    for array in given:
+        described = interop.plain(array) if type(array) is kind else None
+        if described is None:
+            return None
+        pointer, *rest = described
+        if first is None:
+            first = rest
+        if rest != first or pointer % VECTOR:
+            return None
+        pointers.append(pointer)
+    dtype, shape, device = first
+    if dtype not in dispatch.FLOATING:
+        return None
+    interop.follow(given[-1], given)
+    size = math.prod(shape)
+    if out is None:
+        out = interop.empty(arrays[-1], shape, dtype)
+        pointers.append(interop.plain(out)[0] if size else 0)
+    else:
+        written, nbytes = pointers[-1], size * common.storage(dtype).itemsize
+        if any(0 < abs(pointer - written) < nbytes for pointer in pointers):
+            return None
+    return out, pointers, dtype, size, device
+
+
 def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
     """Launch a formula's kernel on views, of which the outs have the whole shape."""
     shape = outs[0].shape
     size, views = math.prod(shape), [*(item.broadcast(shape) for item in inputs), *outs]
-    numbers = [common.number(dtype)(value) for value in parameters]
     addresses = [item.pointer for item in views]
     sizes, steps = merged(shape, views)
     strides = [stride for step in steps for stride in step]
     is_dense = len(sizes) < 2 and all(stride == common.storage(dtype).itemsize for stride in strides)
     if is_dense and all(item.dtype == dtype and item.aligned for item in views):
-        function, lanes = vectors_function(formula, dtype, len(outs))
-        grid = blocks(interop, x, -(-size // (THREADS * lanes)), THREADS)
-        launch(interop, x, function, grid, THREADS, (), [*addresses, size, *numbers])
+        function, tile = vectors_function(formula, dtype, len(outs))
+        start(interop, x, function, -(-size // tile), THREADS, [*addresses, size], parameters, common.number(dtype))
         return
     kinds, targets = (tuple(item.dtype for item in items) for items in (inputs, outs))
     function = strided_function(formula, kinds, dtype, targets, len(sizes), size >= NARROW)
     grid = blocks(interop, x, -(-size // THREADS), THREADS)
-    launch(interop, x, function, grid, THREADS, (), [*addresses, size, *sizes[1:], *strides, *numbers])
+    integers = [*addresses, size, *sizes[1:], *strides]
+    start(interop, x, function, grid, THREADS, integers, parameters, common.number(dtype))
 
 
 def _flat(views, shape):
@@ -234,36 +301,41 @@ def prepare(interop, arrays, out):
 
 def lead(interop, arrays, out):
     """Return the array on whose stream and device a call does its work: out, else the last of the arrays."""
-    *others, x = [*arrays.values(), *([] if out is None else [out])]
-    interop.follow(x, others)
-    return x
+    given = list(arrays.values()) if out is None else [*arrays.values(), out]
+    interop.follow(given[-1], given)
+    return given[-1]
 
 
 @cache
 def vectors_function(formula, dtype, results):
-    """Return the Python function of the kernel for contiguous arrays of one dtype, and how many elements it reads."""
+    """Return the Python function of the kernel for contiguous arrays of one dtype, and a block's number of elements."""
     words, scope = _described(formula, (dtype,) * len(formula.inputs), dtype, (dtype,) * results)
     inputs, numbers = common.names_in_kernels(formula)
     item = common.storage(dtype).itemsize
-    lanes, outs = VECTOR // item, [f"out{index}" for index in range(results)]
-    computed, newline = [], "\n        "
-    for lane in range(lanes):
-        values = ", ".join(f"{out}_{lane}" for out in outs)
-        loaded = ", ".join([f"number(decode_{name}(vector_{name}[{lane}]))" for name in inputs] + numbers)
-        computed.append(f"{values} = core({loaded})")
-    stored = {out: ", ".join(f"encode_{out}({out}_{lane})" for lane in range(lanes)) for out in outs}
+    lanes, outs, newline = VECTOR // item, [f"out{index}" for index in range(results)], "\n        "
+    loaded, computed = [], []
+    for part in range(AT_ONCE):
+        # Behind the last vector this reads the last once more, so that no load waits for a comparison.
+        loaded.append(f"at{part} = min(index + {part} * THREADS, count - 1) * VECTOR")
+        loaded += [f"vector{part}_{name} = load_vector({name} + at{part})" for name in inputs]
+        for lane in range(lanes):
+            values = ", ".join(f"{out}_{lane}" for out in outs)
+            taken = [f"number(decode_{name}(vector{part}_{name}[{lane}]))" for name in inputs]
+            computed.append(f"{values} = core({', '.join(taken + numbers)})")
+        stored = {out: ", ".join(f"encode_{out}({out}_{lane})" for lane in range(lanes)) for out in outs}
+        computed.append(f"if index + {part} * THREADS < count:")
+        computed += [f"    store_vector({out} + at{part}, ({stored[out]}))" for out in outs]
     words |= {
-        "vectors_loaded": newline.join(f"vector_{name} = load_vector({name} + offset)" for name in inputs),
-        "lanes_computed": newline.join(computed),
-        "vectors_stored": newline.join(f"store_vector({out} + offset, ({stored[out]}))" for out in outs),
+        "vectors_loaded": newline.join(loaded),
+        "computed_and_stored": newline.join(computed),
         "loaded": ", ".join([f"number(decode_{name}(load_{name}({name} + offset)))" for name in inputs] + numbers),
         "stored": "; ".join(f"store_{out}({out} + offset, encode_{out}(value_{out}))" for out in outs),
     }
     scope["load_vector"], scope["store_vector"] = access(kind_of(dtype), lanes)
-    scope |= {"LANES": lanes, "ITEM": item, "VECTOR": VECTOR}
-    label = f"{common.label(formula, dtype)}_{results}"
+    scope |= {"LANES": lanes, "ITEM": item, "VECTOR": VECTOR, "THREADS": THREADS, "AT_ONCE": AT_ONCE}
+    label = f"{common.label(formula, dtype)}_{results}_{AT_ONCE}"
     (function,) = common.define(VECTORS.format(**words), __name__, scope, label)
-    return function, lanes
+    return function, AT_ONCE * THREADS * lanes
 
 
 @cache

@@ -1,7 +1,7 @@
 """Row-wise functions on GPU arrays: how rows are brought to the kernels of `cuda_row_kernels`."""
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 
 from numact import dispatch, dispatch_rows
 from numact.targets import common
@@ -31,8 +31,9 @@ def plan(rows, dtype, aligned):
     values = few if length <= 8 * few else most
     parts = _power(-(-length // values))
     is_streamed = parts > MOST_THREADS
+    # Half a block's threads for short rows: while one block waits for its rows' sums, more others are under way.
     parts = min(parts, MOST_THREADS)
-    return Layout(lanes, values, False, is_streamed), max(parts, target.THREADS), parts, 1
+    return Layout(lanes, values, False, is_streamed), max(parts, target.THREADS // 2), parts, 1
 
 
 def _power(count):
@@ -40,15 +41,22 @@ def _power(count):
     return 1 << max(count - 1, 0).bit_length()
 
 
+@lru_cache(maxsize=4096)
+def _plan(rows, dtype, aligned):
+    """Return the plan and the number of blocks that the rows make."""
+    layout, threads, parts, beside = plan(rows, dtype, aligned)
+    outer, _, inner = rows
+    slots = threads // parts
+    return layout, threads, parts, beside, outer * -(-inner // slots) if layout.are_columns else -(-outer // slots)
+
+
 def launch_rows(interop, x, kernel_for, views, rows, dtype, scale):
     """Launch a row kernel on contiguous views (the inputs, the mask, the result) of rows (before, along, after)."""
-    outer, length, inner = rows
-    layout, threads, parts, beside = plan(rows, dtype, all(item.aligned for item in views if item.dtype == dtype))
-    slots = threads // parts
-    tiles = outer * -(-inner // slots) if layout.are_columns else -(-outer // slots)
-    numbers = [item.pointer for item in views] + [outer, length, inner, parts, beside, common.number(dtype)(scale)]
+    aligned = all(item.aligned for item in views if item.dtype == dtype)
+    layout, threads, parts, beside, tiles = _plan(rows, dtype, aligned)
+    integers = [item.pointer for item in views] + [*rows, parts, beside]
     grid = target.blocks(interop, x, tiles, threads)
-    target.launch(interop, x, kernel_for(layout), grid, threads, (), numbers)
+    target.start(interop, x, kernel_for(layout), grid, threads, integers, [scale], common.number(dtype))
 
 
 def _copied(interop, x, item, dtype, shape):
@@ -76,6 +84,24 @@ def _mask(interop, x, mask, shape):
     item = target.view(interop, mask)
     dispatch_rows.check_mask(item.shape, item.dtype, shape)
     return _contiguous(interop, x, item._replace(dtype="uint8"), "uint8", shape)
+
+
+def plain(interop, formulas, mode, arrays, axis, scale, out):
+    """Apply a row-wise function without a mask to arrays that lie dense; return None where they do not."""
+    found = target.plain_arrays(interop, arrays, out)
+    if found is None:
+        return None
+    result, addresses, dtype, size, device = found
+    rows = dispatch.split_at(tuple(arrays[-1].shape), axis)
+    if size:
+        layout, threads, parts, beside, tiles = _plan(rows, dtype, True)
+        kernel = function(formulas, mode, dtype, scale != 1.0, False, layout)
+        sizes = *rows, parts, beside
+        stream, number = interop.stream(result), common.number(dtype)
+        kernel = target.kept_launcher(kernel, len(addresses) + len(sizes), 1, number, device, stream)
+        grid = min(tiles, target.most_blocks(device, threads))
+        kernel(grid, threads, stream, *addresses, *sizes, scale)
+    return result
 
 
 def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
