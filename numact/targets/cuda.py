@@ -133,10 +133,10 @@ def plain(interop, formula, arrays, parameters, out):
         return None
     result, addresses, dtype, size, device = found
     if size:
-        function, tile = vectors_function(formula, dtype, 1)
+        function, threads, tile = vectors_function(formula, dtype, 1)
         stream, counts = interop.stream(result), (len(addresses) + 1, len(parameters))
         kernel = kept_launcher(function, *counts, common.number(dtype), device, stream)
-        kernel(-(-size // tile), THREADS, stream, *addresses, size, *parameters)
+        kernel(-(-size // tile), threads, stream, *addresses, size, *parameters)
     return result
 
 
@@ -181,8 +181,8 @@ def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
     strides = [stride for step in steps for stride in step]
     is_dense = len(sizes) < 2 and all(stride == common.storage(dtype).itemsize for stride in strides)
     if is_dense and all(item.dtype == dtype and item.aligned for item in views):
-        function, tile = vectors_function(formula, dtype, len(outs))
-        start(interop, x, function, -(-size // tile), THREADS, [*addresses, size], parameters, common.number(dtype))
+        function, threads, tile = vectors_function(formula, dtype, len(outs))
+        start(interop, x, function, -(-size // tile), threads, [*addresses, size], parameters, common.number(dtype))
         return
     kinds, targets = (tuple(item.dtype for item in items) for items in (inputs, outs))
     function = strided_function(formula, kinds, dtype, targets, len(sizes), size >= NARROW)
@@ -308,10 +308,11 @@ def lead(interop, arrays, out):
 
 @cache
 def vectors_function(formula, dtype, results):
-    """Return the Python function of the kernel for contiguous arrays of one dtype, and a block's number of elements."""
+    """Return the Python function of the kernel for contiguous arrays of one dtype, a block's threads and elements."""
     words, scope = _described(formula, (dtype,) * len(formula.inputs), dtype, (dtype,) * results)
     inputs, numbers = common.names_in_kernels(formula)
-    item = common.storage(dtype).itemsize
+    # relu of float32 is 3 % faster with 128 threads than with 256 or 512 (H200), gelu and the gradients are as fast.
+    threads, item = THREADS // 2, common.storage(dtype).itemsize
     lanes, outs, newline = VECTOR // item, [f"out{index}" for index in range(results)], "\n        "
     loaded, computed = [], []
     for part in range(AT_ONCE):
@@ -332,10 +333,10 @@ def vectors_function(formula, dtype, results):
         "stored": "; ".join(f"store_{out}({out} + offset, encode_{out}(value_{out}))" for out in outs),
     }
     scope["load_vector"], scope["store_vector"] = access(kind_of(dtype), lanes)
-    scope |= {"LANES": lanes, "ITEM": item, "VECTOR": VECTOR, "THREADS": THREADS, "AT_ONCE": AT_ONCE}
+    scope |= {"LANES": lanes, "ITEM": item, "VECTOR": VECTOR, "THREADS": threads, "AT_ONCE": AT_ONCE}
     label = f"{common.label(formula, dtype)}_{results}_{AT_ONCE}"
     (function,) = common.define(VECTORS.format(**words), __name__, scope, label)
-    return function, AT_ONCE * THREADS * lanes
+    return function, threads, AT_ONCE * threads * lanes
 
 
 @cache
