@@ -432,14 +432,12 @@ def _described(formula, kinds, result, targets):
 
 def _encoder(result, target):
     """Return the function that rounds a number to the result's dtype and makes it an element of the target's."""
-    load, store = conversions(result)
     if result == target:
-        return store
+        return conversions(result)[1]
     if target not in dispatch.FLOATING:  # a mask
         integer = np.dtype(target).type
         return numba.njit(lambda value: integer(value), **JIT_OPTIONS)
-    _, write = conversions(target)
-    narrow = common.number(target)
+    (load, store), (_, write), narrow = common.conversions(result), common.conversions(target), common.number(target)
     return numba.njit(lambda value: write(narrow(load(store(value)))), **JIT_OPTIONS)
 
 
