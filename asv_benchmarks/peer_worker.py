@@ -115,14 +115,18 @@ WITHOUT_OUT = {("softsign", "forward"), ("tanhshrink", "forward"), ("mish", "bac
 
 
 def torch_call(case, x, grad, out):
+    """Return torch's call on NumPy's arrays."""
+    import torch
+
+    # NumPy's large arrays lie in huge pages: sigmoid of 16M float32 takes 2.37 ms in them and 2.50 ms in torch's own
+    return tensor_call(case, *(None if array is None else torch.from_numpy(array) for array in (x, grad, out)))
+
+
+def tensor_call(case, x, grad, out):
     """Return torch's call: its own kernels, forward and backward, so that no autograd graph is timed.
 
     Backward, sigmoid, tanh, softmax and log_softmax take the value, which torch keeps from the forward pass.
     """
-    import torch
-
-    # NumPy's large arrays lie in huge pages: sigmoid of 16M float32 takes 2.37 ms in them and 2.50 ms in torch's own
-    x, grad, out = (None if array is None else torch.from_numpy(array) for array in (x, grad, out))
     keywords = {"approximate": "tanh"} if case.function == "gelu_tanh" else {}
     kernels = torch_kernels(x, grad, None, case.axis).get(case.function)
     if kernels is None:

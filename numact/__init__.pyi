@@ -37,6 +37,7 @@ class _CrossEntropy:
         label_smoothing: float = 0.0,
         *,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def value_and_grad(
         self,
@@ -48,6 +49,7 @@ class _CrossEntropy:
         label_smoothing: float = 0.0,
         *,
         out: Array | None = None,
+        stream: Any = None,
     ) -> tuple[Array, Array]: ...
     def backward(
         self,
@@ -60,22 +62,32 @@ class _CrossEntropy:
         label_smoothing: float = 0.0,
         *,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 softmax_cross_entropy: _CrossEntropy
 
 class _Celu(Activation):
     def __call__(
-        self, x: Array, alpha: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+        self, x: Array, alpha: float = 1.0, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
     ) -> Array: ...
-    def grad(self, x: Array, alpha: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, alpha: float = 1.0, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
-        self, grad_output: Array, x: Array, alpha: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+        self,
+        grad_output: Array,
+        x: Array,
+        alpha: float = 1.0,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Exponential(Activation):
-    def __call__(self, x: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, *, out: Array | None = None) -> Array: ...
+    def __call__(
+        self, x: Array, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
+    def grad(self, x: Array, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -84,11 +96,16 @@ class _Exponential(Activation):
         output: Array | None = None,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Geglu(Activation):
-    def __call__(self, gate: Array, up: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
-    def grad(self, gate: Array, up: Array, *, out: tuple[Array | None, ...] | None = None) -> tuple[Array, ...]: ...
+    def __call__(
+        self, gate: Array, up: Array, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
+    def grad(
+        self, gate: Array, up: Array, *, out: tuple[Array | None, ...] | None = None, stream: Any = None
+    ) -> tuple[Array, ...]: ...
     def backward(
         self,
         grad_output: Array,
@@ -97,14 +114,21 @@ class _Geglu(Activation):
         *,
         bias: Array | None = None,
         out: tuple[Array | None, ...] | None = None,
+        stream: Any = None,
     ) -> tuple[Array, ...]: ...
 
 class _Gelu(Activation):
     variants: Mapping[str, Activation]
     def __call__(
-        self, x: Array, approximate: str = "none", *, bias: Array | None = None, out: Array | None = None
+        self,
+        x: Array,
+        approximate: str = "none",
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
-    def grad(self, x: Array, approximate: str = "none", *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, approximate: str = "none", *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -113,15 +137,18 @@ class _Gelu(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Glu(Activation):
-    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
-    def backward(self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None) -> Array: ...
+    def grad(self, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None) -> Array: ...
+    def backward(
+        self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
 
 class _Hardmax(Activation):
-    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None) -> Array: ...
+    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -130,13 +157,14 @@ class _Hardmax(Activation):
         *,
         output: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Hardshrink(Activation):
     def __call__(
-        self, x: Array, lambd: float = 0.5, *, bias: Array | None = None, out: Array | None = None
+        self, x: Array, lambd: float = 0.5, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
     ) -> Array: ...
-    def grad(self, x: Array, lambd: float = 0.5, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, lambd: float = 0.5, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -146,6 +174,7 @@ class _Hardshrink(Activation):
         output: Array | None = None,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Hardsigmoid(Activation):
@@ -157,9 +186,16 @@ class _Hardsigmoid(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def grad(
-        self, x: Array, alpha: float = 0.16666666666666666, beta: float = 0.5, *, out: Array | None = None
+        self,
+        x: Array,
+        alpha: float = 0.16666666666666666,
+        beta: float = 0.5,
+        *,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def backward(
         self,
@@ -170,13 +206,16 @@ class _Hardsigmoid(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Hardswish(Activation):
-    def __call__(self, x: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, *, out: Array | None = None) -> Array: ...
+    def __call__(
+        self, x: Array, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
+    def grad(self, x: Array, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
-        self, grad_output: Array, x: Array, *, bias: Array | None = None, out: Array | None = None
+        self, grad_output: Array, x: Array, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
     ) -> Array: ...
 
 class _Hardtanh(Activation):
@@ -188,8 +227,11 @@ class _Hardtanh(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
-    def grad(self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def grad(
+        self, x: Array, min_val: float = -1.0, max_val: float = 1.0, *, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -200,13 +242,22 @@ class _Hardtanh(Activation):
         output: Array | None = None,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _LeakyRelu(Activation):
     def __call__(
-        self, x: Array, negative_slope: float = 0.01, *, bias: Array | None = None, out: Array | None = None
+        self,
+        x: Array,
+        negative_slope: float = 0.01,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
-    def grad(self, x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array: ...
+    def grad(
+        self, x: Array, negative_slope: float = 0.01, *, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -216,11 +267,19 @@ class _LeakyRelu(Activation):
         output: Array | None = None,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _LogSoftmax(Activation):
     def __call__(
-        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+        self,
+        x: Array,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def backward(
         self,
@@ -231,11 +290,18 @@ class _LogSoftmax(Activation):
         scale: float = 1.0,
         *,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Logsumexp(Activation):
     def __call__(
-        self, x: Array, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False, *, out: Array | None = None
+        self,
+        x: Array,
+        axis: int | tuple[int, ...] | None = -1,
+        keepdims: bool = False,
+        *,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def backward(
         self,
@@ -245,11 +311,16 @@ class _Logsumexp(Activation):
         keepdims: bool = False,
         *,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Prelu(Activation):
-    def __call__(self, x: Array, weight: Array, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, weight: Array, *, out: tuple[Array | None, ...] | None = None) -> tuple[Array, ...]: ...
+    def __call__(
+        self, x: Array, weight: Array, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
+    def grad(
+        self, x: Array, weight: Array, *, out: tuple[Array | None, ...] | None = None, stream: Any = None
+    ) -> tuple[Array, ...]: ...
     def backward(
         self,
         grad_output: Array,
@@ -258,6 +329,7 @@ class _Prelu(Activation):
         *,
         bias: Array | None = None,
         out: tuple[Array | None, ...] | None = None,
+        stream: Any = None,
     ) -> tuple[Array, ...]: ...
 
 class _Selu(Activation):
@@ -269,6 +341,7 @@ class _Selu(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def grad(
         self,
@@ -277,6 +350,7 @@ class _Selu(Activation):
         scale: float = 1.0507009873554805,
         *,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def backward(
         self,
@@ -287,20 +361,35 @@ class _Selu(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Silu(Activation):
     def __call__(
-        self, x: Array, beta: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+        self, x: Array, beta: float = 1.0, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
     ) -> Array: ...
-    def grad(self, x: Array, beta: float = 1.0, *, out: Array | None = None) -> Array: ...
+    def grad(self, x: Array, beta: float = 1.0, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
-        self, grad_output: Array, x: Array, beta: float = 1.0, *, bias: Array | None = None, out: Array | None = None
+        self,
+        grad_output: Array,
+        x: Array,
+        beta: float = 1.0,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Softmax(Activation):
     def __call__(
-        self, x: Array, axis: int = -1, mask: Array | None = None, scale: float = 1.0, *, out: Array | None = None
+        self,
+        x: Array,
+        axis: int = -1,
+        mask: Array | None = None,
+        scale: float = 1.0,
+        *,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def backward(
         self,
@@ -312,6 +401,7 @@ class _Softmax(Activation):
         *,
         output: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Softplus(Activation):
@@ -323,9 +413,16 @@ class _Softplus(Activation):
         *,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def grad(
-        self, x: Array, beta: float = 1.0, threshold: float = float("inf"), *, out: Array | None = None
+        self,
+        x: Array,
+        beta: float = 1.0,
+        threshold: float = float("inf"),
+        *,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
     def backward(
         self,
@@ -337,20 +434,39 @@ class _Softplus(Activation):
         output: Array | None = None,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Squareplus(Activation):
-    def __call__(self, x: Array, b: float = 4.0, *, bias: Array | None = None, out: Array | None = None) -> Array: ...
-    def grad(self, x: Array, b: float = 4.0, *, out: Array | None = None) -> Array: ...
+    def __call__(
+        self, x: Array, b: float = 4.0, *, bias: Array | None = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
+    def grad(self, x: Array, b: float = 4.0, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
-        self, grad_output: Array, x: Array, b: float = 4.0, *, bias: Array | None = None, out: Array | None = None
+        self,
+        grad_output: Array,
+        x: Array,
+        b: float = 4.0,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Threshold(Activation):
     def __call__(
-        self, x: Array, threshold: float, value: float, *, bias: Array | None = None, out: Array | None = None
+        self,
+        x: Array,
+        threshold: float,
+        value: float,
+        *,
+        bias: Array | None = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
-    def grad(self, x: Array, threshold: float, value: float, *, out: Array | None = None) -> Array: ...
+    def grad(
+        self, x: Array, threshold: float, value: float, *, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -361,6 +477,7 @@ class _Threshold(Activation):
         output: Array | None = None,
         bias: Array | None = None,
         out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 celu: _Celu

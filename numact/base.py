@@ -49,9 +49,10 @@ EXTRAS = {
     Added to `{x}` before all else, in the same pass; broadcasts against it.""",
     "out": """out : array, optional
     Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `{x}`.""",
+    "stream": dispatch.STREAM,
 }
 LOST = "the output does not give the derivative in all its digits"
-RESERVED = {"bias", "out", "output", "grad_output"}
+RESERVED = {"bias", "out", "stream", "output", "grad_output"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Info:
 class Activation:
     """A callable on arrays; see `activation`, which makes one from a formula."""
 
-    _keywords: tuple[str, ...] = ("out",)
+    _keywords: tuple[str, ...] = ("out", "stream")
 
     def __init__(self, function, info):
         self._value = Formula(function)
@@ -162,7 +163,7 @@ class Activation:
 class Elementwise(Activation):
     """An activation of each element by itself: the value, `.grad` and `.backward`."""
 
-    _keywords: tuple[str, ...] = ("bias", "out")
+    _keywords: tuple[str, ...] = ("bias", "out", "stream")
     _derivative: Formula | None = None
     _slope: Formula | None = None
     _choice: str | None = None
@@ -232,25 +233,29 @@ class Elementwise(Activation):
         """What `_select` returns without arguments: calls do not wait for them to be sorted out."""
         return self._select((), {})
 
-    def __call__(self, x, /, *arguments, bias=None, out=None, **keywords):
+    def __call__(self, x, /, *arguments, bias=None, out=None, stream=None, **keywords):
         """Return the value at each element of x; see the activation's own documentation."""
+        if stream is not None:
+            return dispatch.on_stream(stream, self, x, *arguments, bias=bias, out=out, **keywords)
         form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
         if bias is None:
             return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
         return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
 
-    def grad(self, x, /, *arguments, out=None, **keywords):
+    def grad(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the derivative at each element of x.
 
         Parameters, results and errors are those of the value. An activation of several arrays has a tuple of
         derivatives, one by each; `out` is then a tuple, too.
         """
+        if stream is not None:
+            return dispatch.on_stream(stream, self.grad, x, *arguments, out=out, **keywords)
         form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
         if arrays:
             return dispatch.gradients(form._differentiable(), (x, *arrays), numbers, out, summed=False)
         return dispatch.elementwise(form._differentiable(), (x,), numbers, out)
 
-    def backward(self, grad_output, x=None, /, *arguments, output=None, bias=None, out=None, **keywords):
+    def backward(self, grad_output, x=None, /, *arguments, output=None, bias=None, out=None, stream=None, **keywords):
         """Return grad_output times the derivative at x, in one pass.
 
         Parameters
@@ -263,7 +268,7 @@ class Elementwise(Activation):
             The activation's output, in the place of `x`, where the derivative can be had from it at full accuracy.
         bias : array_like, optional
             What was added to `x`.
-        *arguments, out, **keywords
+        *arguments, out, stream, **keywords
             As for the value.
 
         Returns
@@ -277,6 +282,9 @@ class Elementwise(Activation):
         TypeError
             If both `x` and `output` are given, or neither, or the derivative cannot be had from the output.
         """
+        if stream is not None:
+            given = {"output": output, "bias": bias, "out": out, **keywords}
+            return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
         if output is not None:
             return self._from_output(grad_output, x, arguments, output, bias, out, keywords)
         if x is None:

@@ -12,7 +12,12 @@ PLAIN = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 # What numpy.tanh makes of integers and truth values.
 PROMOTED = {"bool": "float16", "int8": "float16", "uint8": "float16", "int16": "float32", "uint16": "float32"}
 PROMOTED |= dict.fromkeys(("int32", "uint32", "int64", "uint64"), "float64")
+DLPACK_CUDA = (2, 13)  # DLPack's numbers for memory on a GPU and for managed memory
 PYTHON_TYPES = (bool, int, float, list, tuple)
+STREAM = """stream : int or stream of Numba, CuPy or PyTorch, optional
+    The CUDA stream to work on, for arrays on a GPU: else the current one of the arrays' library, or for other arrays
+    the one that they name."""  # for the documentation of every call
+seen: dict[type, object] = {}  # the types of GPU arrays that have come in, and the module for their library
 PART = 262_144  # elements converted or made contiguous at a time, where an array cannot be read in place
 
 
@@ -27,6 +32,10 @@ def elementwise(formula, arrays, parameters, out):
         flat = [value.reshape(-1) for value in arrays]
         cpu_target().elementwise(formula, name, flat, parameters, result.reshape(-1))
         return deliver(result, out)
+    if library := seen.get(type(x)):
+        result = cuda_target().plain(library, formula, arrays, parameters, out)
+        if result is not None:
+            return result
     named = dict(zip(formula.inputs, arrays, strict=True))
     interop = find_interop(named, out)
     if interop is None:
@@ -102,24 +111,74 @@ def find_interop(arrays, out):
         for name, value in named.items():
             _check_cpu_type(name, value)
         return None
-    places = {name: f"GPU {_interop_of(value).device(value)}" for name, value in named.items() if name in on_gpu}
+    libraries = {name: _interop_of(named[name]) for name in on_gpu}
+    for name, library in libraries.items():
+        seen.setdefault(type(named[name]), library)
+    places = {name: f"GPU {library.device(named[name])}" for name, library in libraries.items()}
     places |= dict.fromkeys(named.keys() - places.keys(), "the CPU")
     if len(set(places.values())) > 1:
         listed = ", ".join(f"{name} on {places[name]}" for name in named)
         raise ValueError(f"the arrays live on different devices: {listed}; move them to one device first")
-    return _interop_of(named[on_gpu[0]])
+    if len(set(libraries.values())) > 1:
+        listed = ", ".join(
+            f"{name} is a {type(named[name]).__module__}.{type(named[name]).__name__}" for name in on_gpu
+        )
+        raise TypeError(
+            f"the GPU arrays are of different libraries: {listed}; convert them to one, which takes no copy"
+        )
+    return libraries[on_gpu[0]]
+
+
+def on_stream(stream, call, x, *arguments, **keywords):
+    """Return what a call gives whose first array is x, on a stream of the user's choice.
+
+    Raises
+    ------
+    TypeError
+        If that is no stream.
+    ValueError
+        If x does not live on a GPU.
+    """
+    interop = find_interop({"x": x}, None)
+    if interop is None:
+        raise ValueError("stream= is for arrays on a GPU; these live on the CPU")
+    with interop.on_stream(x, _stream_handle(stream)):
+        return call(x, *arguments, **keywords)
+
+
+def _stream_handle(stream):
+    """Return the number by which the CUDA driver knows a stream."""
+    if hasattr(stream, "__cuda_stream__"):
+        return stream.__cuda_stream__()[1]
+    named = [getattr(stream, name) for name in ("ptr", "cuda_stream") if hasattr(stream, name)]  # CuPy's, PyTorch's
+    try:
+        return operator.index(*named or [stream])
+    except TypeError:
+        kind = f"{type(stream).__module__}.{type(stream).__qualname__}"
+        raise TypeError(f"stream must be a stream of Numba, CuPy or PyTorch or its handle, not a {kind}") from None
 
 
 def is_cuda(value):
     """Return whether an object is an array in a GPU's memory."""
     if isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
         return False
-    return hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False)
+    if _library(value) == "torch":  # of a tensor that requires a gradient the interface cannot be asked
+        return getattr(value, "is_cuda", False)
+    if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
+        return True
+    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in DLPACK_CUDA
+
+
+def _library(value):
+    return type(value).__module__.partition(".")[0]
 
 
 def _interop_of(value):
-    library = type(value).__module__.partition(".")[0]
-    return _interop_module(library if library in ("cupy", "torch") else "numba")
+    library = _library(value)
+    if library in ("cupy", "torch"):
+        return _interop_module(library)
+    knows = hasattr(value, "__cuda_array_interface__") or hasattr(value, "__cuda_ndarray__")
+    return _interop_module("numba" if knows else "dlpack")
 
 
 @cache
@@ -139,6 +198,7 @@ def numpy_arrays():
     return importlib.import_module("numact.numpy_arrays")
 
 
+@cache
 def cuda_target():
     """Import the CUDA target, or say what is missing."""
     try:

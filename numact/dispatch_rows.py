@@ -20,6 +20,7 @@ def cpu_rows_target(formulas):
     return importlib.import_module(f"numact.targets.{formulas.cpu_target}")
 
 
+@cache
 def cuda_rows_target(formulas):
     """Import the CUDA target's module with the kernels of formulas, or say what is missing."""
     dispatch.cuda_target()
@@ -36,6 +37,10 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
             flat = [value.reshape(-1) for value in arrays]
             flat_mask = None if mask is None else mask.reshape(-1)
             cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale, flat_mask)
+            return result
+    if mask is None and formulas.cuda_target == "cuda_rows" and (library := dispatch.seen.get(type(x))):
+        result = cuda_rows_target(formulas).plain(library, formulas, mode, arrays, axis, scale, out)
+        if result is not None:
             return result
     named = dict(zip(NAMES[mode], arrays, strict=True))
     interop = find_interop(named if mask is None else {**named, "mask": mask}, out)

@@ -32,22 +32,26 @@ PAPER = "Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202"
 class Halved(Elementwise):
     """An activation of two arrays that are the halves of one along an axis; neither is copied."""
 
-    _keywords = ("out",)
+    _keywords = ("out", "stream")
 
     def _set_signature(self, signature):
         x = inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         axis = inspect.Parameter("axis", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=-1)
         super()._set_signature(inspect.Signature([x, axis]))
 
-    def __call__(self, x, /, *arguments, out=None, **keywords):
+    def __call__(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the value of the halves of x; see the activation's own documentation."""
+        if stream is not None:
+            return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
         return dispatch.elementwise(self._value, self._split(x, *self._resolve(arguments, keywords)), (), out)
 
-    def grad(self, x, /, *arguments, out=None, **keywords):
+    def grad(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the derivative by each element of x, that is, what `.backward` gives for a gradient of ones."""
+        if stream is not None:
+            return dispatch.on_stream(stream, self.grad, x, *arguments, out=out, **keywords)
         return self._gradient((), self._derivative, x, self._resolve(arguments, keywords), out)
 
-    def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
+    def backward(self, grad_output, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
 
         Parameters
@@ -56,7 +60,7 @@ class Halved(Elementwise):
             The gradient of a loss by this activation's output, of that shape.
         x : array_like
             The activation's input.
-        *arguments, out, **keywords
+        *arguments, out, stream, **keywords
             As for the value.
 
         Returns
@@ -64,6 +68,8 @@ class Halved(Elementwise):
         array
             Of the shape of `x`.
         """
+        if stream is not None:
+            return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, out=out, **keywords)
         return self._gradient((grad_output,), self._product, x, self._resolve(arguments, keywords), out)
 
     def _gradient(self, grad_output, formula, x, axis, out):

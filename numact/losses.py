@@ -1,5 +1,8 @@
 """The softmax and the cross entropy in one pass."""
 
+import functools
+
+from numact import dispatch
 from numact.dispatch_losses import Options, cross_entropy
 
 
@@ -78,14 +81,37 @@ class SoftmaxCrossEntropy:
     def __get__(self, instance, owner=None):
         return self  # stored in a class it does not bind
 
-    def __call__(self, logits, labels, axis=-1, reduction="mean", ignore_index=None, label_smoothing=0.0, *, out=None):
+    def __call__(
+        self,
+        logits,
+        labels,
+        axis=-1,
+        reduction="mean",
+        ignore_index=None,
+        label_smoothing=0.0,
+        *,
+        out=None,
+        stream=None,
+    ):
         """Return the loss; see the loss's own documentation."""
+        if stream is not None:
+            given = labels, axis, reduction, ignore_index, label_smoothing
+            return dispatch.on_stream(stream, self, logits, *given, out=out)
         options = Options(axis, reduction, ignore_index, label_smoothing)
         loss, _ = cross_entropy(options, logits, labels, out=out)
         return loss
 
     def value_and_grad(
-        self, logits, labels, axis=-1, reduction="mean", ignore_index=None, label_smoothing=0.0, *, out=None
+        self,
+        logits,
+        labels,
+        axis=-1,
+        reduction="mean",
+        ignore_index=None,
+        label_smoothing=0.0,
+        *,
+        out=None,
+        stream=None,
     ):
         """Return the loss and its gradient by the logits, from one pass over them; no other memory holds the softmax.
 
@@ -95,6 +121,8 @@ class SoftmaxCrossEntropy:
             As for the loss.
         out : array, optional
             Where to write the gradient: of the shape of `logits`, and may be `logits`.
+        stream : int or stream of Numba, CuPy or PyTorch, optional
+            As for the loss.
 
         Returns
         -------
@@ -102,6 +130,9 @@ class SoftmaxCrossEntropy:
         gradient : array
             Of the shape of `logits`. With "none" each row holds the gradient of that row's loss.
         """
+        if stream is not None:
+            given = labels, axis, reduction, ignore_index, label_smoothing
+            return dispatch.on_stream(stream, self.value_and_grad, logits, *given, out=out)
         options = Options(axis, reduction, ignore_index, label_smoothing)
         return cross_entropy(options, logits, labels, out=out, wants_gradient=True)
 
@@ -116,6 +147,7 @@ class SoftmaxCrossEntropy:
         label_smoothing=0.0,
         *,
         out=None,
+        stream=None,
     ):
         """Return grad_output times the gradient of the loss by the logits.
 
@@ -127,12 +159,18 @@ class SoftmaxCrossEntropy:
             As for the loss.
         out : array, optional
             Where to write: of the shape of `logits`, and may be `logits`.
+        stream : int or stream of Numba, CuPy or PyTorch, optional
+            As for the loss.
 
         Returns
         -------
         array
             Of the shape and the dtype of the gradient by the logits.
         """
+        if stream is not None:
+            given = axis, reduction, ignore_index, label_smoothing
+            backward = functools.partial(self.backward, grad_output)
+            return dispatch.on_stream(stream, backward, logits, labels, *given, out=out)
         options = Options(axis, reduction, ignore_index, label_smoothing)
         _, gradient = cross_entropy(options, logits, labels, grad_output, out, wants_loss=False, wants_gradient=True)
         return gradient

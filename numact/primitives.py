@@ -323,7 +323,8 @@ def _emit_bfloat16_to_float32(builder, bits):
     return builder.bitcast(wide, ir.FloatType())
 
 
-def _emit_float32_to_bfloat16(builder, value):
+def emit_float32_to_bfloat16(builder, value):
+    """Emit the instructions that round a float32 to the bits of a bfloat16; of a NaN they keep the sign."""
     word = ir.IntType(32)
     bits = builder.bitcast(value, word)
     odd = builder.and_(builder.lshr(bits, word(16)), word(1))
@@ -356,6 +357,6 @@ HALF_CONVERSIONS = {
     ),
     "bfloat16": (
         _conversion(_emit_bfloat16_to_float32, types.uint16, types.float32),
-        _conversion(_emit_float32_to_bfloat16, types.float32, types.uint16),
+        _conversion(emit_float32_to_bfloat16, types.float32, types.uint16),
     ),
 }

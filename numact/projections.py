@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from numact import dispatch_rows
+from numact import dispatch, dispatch_rows
 from numact.base import Info
 from numact.binding import Formula
 from numact.rows import _OnRows
@@ -39,12 +39,14 @@ class Projection(_OnRows):
         super().__init__(function, info, None, {"axis": -1})
         self._formulas = RowFunction(function.__name__, (self._value, *formulas))
 
-    def __call__(self, x, /, *arguments, out=None, **keywords):
+    def __call__(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the value of each row along an axis; see the activation's own documentation."""
+        if stream is not None:
+            return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
         (axis,) = self._resolve(arguments, keywords)
         return dispatch_rows.rowwise(self._formulas, "value", (x,), axis, None, 1.0, out)
 
-    def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, **keywords):
+    def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
 
         Parameters
@@ -53,7 +55,7 @@ class Projection(_OnRows):
             The gradient of a loss by this activation's output, of the shape of `x`.
         x : array_like, optional
             The activation's input.
-        *arguments, out, **keywords
+        *arguments, out, stream, **keywords
             As for the value.
         output : array_like, optional
             The activation's output, in the place of `x`: the same gradient for less work, to the bit in float32 and
@@ -69,6 +71,9 @@ class Projection(_OnRows):
         TypeError
             If neither or both of `x` and `output` are given.
         """
+        if stream is not None:
+            given = {"output": output, "out": out, **keywords}
+            return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
         if (x is None) == (output is None):
             raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
         (axis,) = self._resolve(arguments, keywords)

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 
-from numact import dispatch_rows
+from numact import dispatch, dispatch_rows
 from numact.base import Activation, Info
 from numact.binding import Formula
 
@@ -18,6 +18,7 @@ x : array_like
     Any shape with at least one axis, any strides and real dtype.{parameters}
 out : array, optional
     Where to write: the shape of the result, and a dtype that the result casts to under "same_kind".{in_place}
+{stream}
 
 Returns
 -------
@@ -107,15 +108,16 @@ class _OnRows(Activation):
         positional += [
             kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=self._parameters[name]) for name in self._parameters
         ]
-        out = kinds("out", kinds.KEYWORD_ONLY, default=None)
+        keywords = [kinds(name, kinds.KEYWORD_ONLY, default=None) for name in self._keywords]
         self._defaults = dict(self._parameters)
-        self.__signature__ = inspect.Signature([*positional, out])
+        self.__signature__ = inspect.Signature([*positional, *keywords])
         explained = [EXPLAINED["axes" if self._reduces and name == "axis" else name] for name in self._parameters]
         document, heading, example = inspect.cleandoc(self.formula.__doc__).partition("\n\nExamples\n")
         notes = NOTES.format(
             parameters="\n".join(["", *explained]),
             paper=self.info.paper,
             mechanism=textwrap.fill(self.info.mechanism, 116),
+            stream=dispatch.STREAM,
             in_place="" if self._reduces else " May be `x`.",
             shape="" if self._reduces else ", shape",
         )
@@ -149,13 +151,15 @@ class Rowwise(_OnRows):
         except (TypeError, ValueError):
             raise TypeError(f"{self.__name__}: scale must be a real number, not {scale!r}") from None
 
-    def __call__(self, x, /, *arguments, out=None, **keywords):
+    def __call__(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the value of each row along an axis; see the activation's own documentation."""
+        if stream is not None:
+            return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
         given = arguments or keywords
         options = self._options(arguments, keywords) if given else (-1, None, self._scale)
         return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
 
-    def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, **keywords):
+    def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output, and either x or the output.
 
         Parameters
@@ -164,7 +168,7 @@ class Rowwise(_OnRows):
             The gradient of a loss by this activation's output, of the shape of `x`.
         x : array_like
             The activation's input. Left out where the output is given.
-        *arguments, out, **keywords
+        *arguments, out, stream, **keywords
             As for the value, and with the same values.
         output : array_like, optional
             The activation's output for the same input and parameters. From it the gradient of softmax and softmin takes
@@ -186,6 +190,9 @@ class Rowwise(_OnRows):
         ValueError
             As for the value.
         """
+        if stream is not None:
+            given = {"output": output, "out": out, **keywords}
+            return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
         given = arguments or keywords
         options = self._options(arguments, keywords) if given else (-1, None, self._scale)
         if output is None and x is not None:
@@ -218,12 +225,14 @@ class Reduction(_OnRows):
     def __init__(self, function, info, formulas):
         super().__init__(function, info, formulas, {"axis": -1, "keepdims": False})
 
-    def __call__(self, x, /, *arguments, out=None, **keywords):
+    def __call__(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the value of each row; see the function's own documentation."""
+        if stream is not None:
+            return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
         axis, keepdims = self._resolve(arguments, keywords)
         return dispatch_rows.reduction(self._formulas, x, axis, operator.index(keepdims), out)
 
-    def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
+    def backward(self, grad_output, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
 
         Parameters
@@ -232,7 +241,7 @@ class Reduction(_OnRows):
             The gradient of a loss by the output; broadcasts to the output's shape.
         x : array_like
             The function's input.
-        *arguments, out, **keywords
+        *arguments, out, stream, **keywords
             As for the value; `out` has the shape of `x`.
 
         Returns
@@ -240,6 +249,8 @@ class Reduction(_OnRows):
         array
             grad_output * softmax(x), of the shape of `x`.
         """
+        if stream is not None:
+            return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, out=out, **keywords)
         axis, keepdims = self._resolve(arguments, keywords)
         return dispatch_rows.reduction_backward(self._formulas, grad_output, x, axis, operator.index(keepdims), out)
 

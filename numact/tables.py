@@ -46,7 +46,8 @@ def table(format="text"):
 def describe(function):
     """Return the cells of an activation's row, one for each of `COLUMNS`."""
     info = function.info
-    listed = [item for item in inspect.signature(function).parameters.values() if item.name not in ("bias", "out")]
+    given = inspect.signature(function).parameters.values()
+    listed = [item for item in given if item.name not in ("bias", "out", "stream")]
     name = f"{function.__name__}{inspect.Signature(listed)}"
     low, high = (f"{end:.5g}" for end in info.range)
     brackets = ("(" if low == "-inf" else "["), (")" if high == "inf" else "]")

@@ -6,6 +6,7 @@ import simulation  # noqa: F401 - it sets the simulator up
 from numba import cuda
 
 import numact as na
+from numact.targets import cuda_rows
 
 RANDOM = np.random.default_rng(12)
 FAMILY = ["softmax", "log_softmax", "softmin"]
@@ -46,6 +47,16 @@ def test_value_and_gradients(name, shape, axis, kind):
     if function.takes_output:
         computed = function.backward(put(grad), axis=axis, output=put(value))
         close(computed, function.backward(grad, axis=axis, output=value), size)
+
+
+@pytest.mark.parametrize("name", [*FAMILY, "logsumexp"])
+def test_rows_that_are_read_twice(monkeypatch, name):
+    monkeypatch.setattr(cuda_rows, "MOST_THREADS", 4)  # of a row: else it would take rows of 8,193 entries
+    function, x, grad = na.registry[name], host(2, 200), host(2, 200)
+    x[:, 150] += 60  # the reference of the sums changes, and what came before counts no longer
+    close(function(put(x)), function(x))
+    grad = grad[:, 0].copy() if name == "logsumexp" else grad
+    close(function.backward(put(grad), put(x)), function.backward(grad, x), np.abs(grad).sum())
 
 
 @pytest.mark.parametrize("options", OPTIONS)

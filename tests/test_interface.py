@@ -36,8 +36,8 @@ def test_signatures(activation):
     names += ["approximate='none'"] if activation is na.gelu else []
     names = {"threshold": ["x", "/", "threshold", "value"], "glu": ["x", "axis=-1"]}.get(activation.__name__, names)
     names[0] = "gate" if "up" in names else "x"
-    keywords = "bias=None, out=None" if isinstance(activation, Elementwise) and activation is not na.glu else "out=None"
-    expected = f"({', '.join([*names, '*'])}, {keywords})"
+    keywords = ["bias=None"] if isinstance(activation, Elementwise) and activation is not na.glu else []
+    expected = f"({', '.join([*names, '*', *keywords, 'out=None', 'stream=None'])})"
     assert str(inspect.signature(activation)) == expected
     assert f"{activation.__name__}{expected}" in pydoc.plain(pydoc.render_doc(activation))
 

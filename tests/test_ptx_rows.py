@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import DTYPES
-from test_ptx import array, cuda, link
+from kernel_table import array, cuda, link
 
 import numact as na
 

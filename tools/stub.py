@@ -40,15 +40,15 @@ class Activation:
 class _CrossEntropy:
     def __call__(
         self, logits: Array, labels: Array, axis: int = -1, reduction: str = "mean", ignore_index: int | None = None,
-        label_smoothing: float = 0.0, *, out: Array | None = None,
+        label_smoothing: float = 0.0, *, out: Array | None = None, stream: Any = None,
     ) -> Array: ...
     def value_and_grad(
         self, logits: Array, labels: Array, axis: int = -1, reduction: str = "mean", ignore_index: int | None = None,
-        label_smoothing: float = 0.0, *, out: Array | None = None,
+        label_smoothing: float = 0.0, *, out: Array | None = None, stream: Any = None,
     ) -> tuple[Array, Array]: ...
     def backward(
         self, grad_output: Array, logits: Array, labels: Array, axis: int = -1, reduction: str = "mean",
-        ignore_index: int | None = None, label_smoothing: float = 0.0, *, out: Array | None = None,
+        ignore_index: int | None = None, label_smoothing: float = 0.0, *, out: Array | None = None, stream: Any = None,
     ) -> Array: ...
 
 softmax_cross_entropy: _CrossEntropy
@@ -62,6 +62,8 @@ def written(function, parameter):
     if default is parameter.empty:
         arrays = function._value.inputs if isinstance(function, Elementwise) else ()
         return f"{name}: {'Array' if name in ('x', *arrays) else 'float'}"
+    if name == "stream":
+        return "stream: Any = None"
     if default is None:
         return f"{name}: Array | None = None"
     kind = AXIS.get(function.__name__, "int") if name == "axis" else type(default).__name__
@@ -78,12 +80,12 @@ def methods(function):
     results, outs = ("tuple[Array, ...]", "tuple[Array | None, ...]") if several else ("Array", "Array")
     listed = [("__call__", [x, *named, "*", *keywords], "Array")]
     if elementwise:
-        listed.append(("grad", [x, *named, "*", f"out: {outs} | None = None"], results))
+        listed.append(("grad", [x, *named, "*", f"out: {outs} | None = None", keywords[-1]], results))
     given, output = [x, *named], []
     if function.takes_output:
         given = [item if "=" in item else f"{item} | None = None" for item in given]
         output = ["output: Array | None = None"]
-    keywords[-1] = f"out: {outs} | None = None"
+    keywords[-2] = f"out: {outs} | None = None"
     listed.append(("backward", ["grad_output: Array", *given, "*", *output, *keywords], results))
     lines = [f"    def {method}({', '.join(['self', *items])}) -> {kind}: ..." for method, items, kind in listed]
     return "\n".join(

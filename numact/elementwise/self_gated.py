@@ -130,14 +130,16 @@ LARGEST = ByType(float32=3.4028234663852886e38, float64=1.7976931348623157e308)
 @Formula
 def finite(x):
     """Return x, or the largest number of its sign where it is infinite, so that a factor of 0 makes it 0."""
-    return LARGEST if x > LARGEST else (-LARGEST if x < -LARGEST else x)
+    bounded = -LARGEST if x < -LARGEST else x  # one choice a line: NVVM makes branches of nested ones
+    return LARGEST if x > LARGEST else bounded
 
 
 @Formula
 def tail_exponent(z, low):
     """Return |z + low| in two parts, held where sigmoid(-|z|) is 0, and whether it was held."""
     far = abs(z) > -LOWEST
-    return -LOWEST if far else abs(z), 0.0 if far else (low if z > 0.0 else -low), far
+    turned = low if z > 0.0 else -low
+    return -LOWEST if far else abs(z), 0.0 if far else turned, far
 
 
 @Formula
@@ -187,15 +189,17 @@ def silu(x, beta=1.0):
     >>> silu([-1.0, 1.0])
     array([-0.26894142,  0.73105858])
     """
-    z = beta * finite(x)
-    return gated(x, z, fma(beta, finite(x), -z))
+    bounded = finite(x)
+    z = beta * bounded
+    return gated(x, z, fma(beta, bounded, -z))
 
 
 @silu.derivative
 def silu_grad(x, beta=1.0):
     """With y = sigmoid(beta * x): y + beta * x * y * (1 - y)."""
-    z = beta * finite(x)
-    return gated_grad(z, fma(beta, finite(x), -z))
+    bounded = finite(x)
+    z = beta * bounded
+    return gated_grad(z, fma(beta, bounded, -z))
 
 
 swish = silu
@@ -227,12 +231,14 @@ def quick_gelu(x):
     >>> quick_gelu([-1.0, 1.0])
     array([-0.15420423,  0.84579577])
     """
-    z = QUICK_HIGH * finite(x)
-    return gated(x, z, fma(QUICK_LOW, finite(x), fma(QUICK_HIGH, finite(x), -z)))
+    bounded = finite(x)
+    z = QUICK_HIGH * bounded
+    return gated(x, z, fma(QUICK_LOW, bounded, fma(QUICK_HIGH, bounded, -z)))
 
 
 @quick_gelu.derivative
 def quick_gelu_grad(x):
     """With y = sigmoid(1.702 * x): y + 1.702 * x * y * (1 - y)."""
-    z = QUICK_HIGH * finite(x)
-    return gated_grad(z, fma(QUICK_LOW, finite(x), fma(QUICK_HIGH, finite(x), -z)))
+    bounded = finite(x)
+    z = QUICK_HIGH * bounded
+    return gated_grad(z, fma(QUICK_LOW, bounded, fma(QUICK_HIGH, bounded, -z)))

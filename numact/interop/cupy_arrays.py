@@ -1,11 +1,25 @@
 """CuPy arrays."""
 
+from functools import cache
+
 import cupy
 
 
 def device(array):
     """Return the index of the GPU that holds an array."""
     return array.device.id
+
+
+def plain(array):
+    """Return (pointer, dtype's name, shape, device's index) of an array that lies dense, else None."""
+    if not array.flags.c_contiguous:
+        return None
+    return array.data.ptr, _name(array.dtype), array.shape, array.device.id
+
+
+@cache
+def _name(kind):
+    return kind.name
 
 
 def dtype(array):
@@ -20,12 +34,35 @@ def interface(array):
 
 def empty(like, shape, dtype):
     """Return a new array on the device of `like`, from CuPy's memory pool."""
-    with like.device:
-        kind = like.dtype if like.dtype.name == dtype else cupy.dtype(dtype)
+    kind, device = like.dtype if _name(like.dtype) == dtype else cupy.dtype(dtype), like.device
+    if device.id == cupy.cuda.runtime.getDevice():
+        return cupy.empty(shape, kind)
+    with device:
         return cupy.empty(shape, kind)
 
 
 def stream(array):
     """Return the handle of CuPy's current stream on the array's device."""
-    with array.device:
-        return cupy.cuda.get_current_stream().ptr
+    return cupy.cuda.get_current_stream(array.device.id).ptr
+
+
+class _Named:
+    """A stream of a handle."""
+
+    def __init__(self, handle):
+        self._handle = handle
+
+    def __cuda_stream__(self):
+        """Return the protocol's version and the handle."""
+        return 0, self._handle
+
+
+def on_stream(array, handle):
+    """Return a context in which a stream is CuPy's current one."""
+    if hasattr(cupy.cuda.Stream, "from_external"):  # from CuPy 14 on
+        return cupy.cuda.Stream.from_external(_Named(handle))
+    return cupy.cuda.ExternalStream(handle)
+
+
+def follow(array, others):
+    """Do nothing: CuPy's arrays name no stream."""

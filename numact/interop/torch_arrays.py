@@ -1,5 +1,7 @@
 """PyTorch tensors on CUDA devices."""
 
+from functools import cache
+
 import torch
 
 
@@ -8,9 +10,21 @@ def device(array):
     return array.device.index
 
 
+def plain(array):
+    """Return (pointer, dtype's name, shape, device's index) of a tensor that lies dense, else None."""
+    if not (array.is_cuda and array.is_contiguous()):
+        return None
+    return array.data_ptr(), _name(array.dtype), tuple(array.shape), array.get_device()
+
+
+@cache
+def _name(kind):
+    return str(kind).removeprefix("torch.")
+
+
 def dtype(array):
     """Return the name of a tensor's dtype."""
-    return str(array.dtype).removeprefix("torch.")
+    return _name(array.dtype)
 
 
 def interface(array):
@@ -27,3 +41,12 @@ def empty(like, shape, dtype):
 def stream(array):
     """Return the handle of PyTorch's current stream on the tensor's device."""
     return torch.cuda.current_stream(array.device).cuda_stream
+
+
+def on_stream(array, handle):
+    """Return a context in which a stream is PyTorch's current one."""
+    return torch.cuda.stream(torch.cuda.ExternalStream(handle, array.device))
+
+
+def follow(array, others):
+    """Do nothing: tensors name no stream."""

@@ -61,10 +61,10 @@ def row_label(formulas, kind, dtype, scaled, source):
     return "_".join([kind, *["scaled"] * scaled, dtype, digest, __version__.replace(".", "_")])
 
 
-def row_scope(formulas, kind, dtype, scaled):
+def row_scope(formulas, kind, dtype, scaled, converters):
     """Return what the names in the source of row kernels mean that the targets share."""
     compute = number(dtype)
-    load, store = conversions(dtype)
+    load, store = converters
     is_output = kind == "from_output"
     bound = {name: getattr(formulas, name) for name in ("reduced", "term", "shares", "gradient")}
     bound["weight"] = formulas.output if is_output else formulas.weight[scaled]

@@ -105,7 +105,7 @@ def kernels(formulas, mode, dtype, scaled):
         Whether a scale other than 1 is taken into account.
     """
     kind = formulas.kind(mode)
-    scope = common.row_scope(formulas, kind, dtype, scaled)
+    scope = common.row_scope(formulas, kind, dtype, scaled, common.conversions(dtype))
     number, element = scope["number"], common.storage(dtype).type
     is_output, is_number = kind == "from_output", element is number
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}

@@ -196,7 +196,8 @@ def cross_entropy(interop, options, logits, labels, grad_output, out, wants_loss
     of_grad = (grad.dtype, grad.shape != (1,)) if grad else (None, False)
     flags = Flags(parts, wants_loss and each, wants_gradient, counted, *of_grad)
     outer, length, inner = shape = dispatch.split_at(made.shape, options.axis)
-    blocks = cuda.blocks(interop, logits, max(outer * inner, 1))
+    threads = min(cuda.THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
+    blocks = cuda.blocks(interop, logits, max(outer * inner, 1), threads)
     inputs = [x, target_labels] + ([grad] if grad else [])
     own = target is not None and target.contiguous and target.dtype == made.dtype and not cuda.overlaps(target, inputs)
     gradient = (out if own else interop.empty(logits, made.shape, made.dtype)) if wants_gradient else None
@@ -222,7 +223,6 @@ def cross_entropy(interop, options, logits, labels, grad_output, out, wants_loss
     numbers = [np.int64(ignored), *map(np.float64, (options.label_smoothing, factor, divisor))]
     if counted:
         cuda.launch(interop, logits, count, counters, cuda.THREADS, [target_labels, counts], numbers[:1])
-    threads = min(cuda.THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
     views = [x.reshape(shape), target_labels, grad or sums, counts, losses, sums, result]
     cuda.launch(interop, logits, rows, blocks, threads, views, numbers)
     if wants_loss and not each:

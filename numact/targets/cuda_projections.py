@@ -1,6 +1,6 @@
 """CUDA kernels for functions of whole rows, one block a row; `cuda_losses` builds on their sums."""
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numba import cuda
@@ -8,6 +8,7 @@ from numba import cuda
 from numact.primitives import fma
 from numact.targets import common
 from numact.targets import cuda as target
+from numact.targets.cuda_memory import conversions
 from numact.targets.cuda_rows import along_rows
 
 # What a block's threads find together. A NaN is the largest of all: `row_largest` returns it, where `cuda`'s maximum
@@ -172,7 +173,7 @@ def rows_backward(grad, x, out):
 def scope_of(dtype):
     """Return what every kernel's source refers to, for the dtype of a name."""
     kind = common.number(dtype)
-    load, store = common.conversions(dtype)
+    load, store = conversions(dtype)
     scope = {"cuda": cuda, "number": kind, "load": load, "store": store, "fma": fma, "THREADS": target.THREADS}
     scope |= {"int64": np.int64, "zero": kind(0), "one": kind(1), "infinity": kind(np.inf), "nan": kind(np.nan)}
     return scope
@@ -199,4 +200,11 @@ def kernel(function, mode, dtype):
 
 def rowwise(interop, function, mode, arrays, axis, mask, scale, out):
     """Apply a `RowFunction`, which has neither mask nor scale, to GPU arrays; see `numact.dispatch_rows.rowwise`."""
-    return along_rows(interop, partial(kernel, function, mode), arrays, axis, mask, [], out)
+
+    def start(x, views, rows, dtype):
+        outer, length, inner = rows
+        threads = min(target.THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
+        grid = target.blocks(interop, x, outer * inner, threads)
+        target.launch(interop, x, kernel(function, mode, dtype), grid, threads, [item.reshape(rows) for item in views])
+
+    return along_rows(interop, start, arrays, axis, mask, out)

@@ -1,166 +1,62 @@
-"""CUDA kernels for row-wise functions: one block a row, its threads' parts reduced in shared memory."""
+"""Row-wise functions on GPU arrays: how rows are brought to the kernels of `cuda_row_kernels`."""
 
 import math
-from functools import cache
-
-import numpy as np
-from numba import cuda
+from functools import lru_cache, partial
 
 from numact import dispatch, dispatch_rows
 from numact.targets import common
 from numact.targets import cuda as target
-
-# Indices are unsigned: one that may be negative is looked at twice, and takes registers for it.
-# number() around what a compiled function returns matters in the simulator alone, where that is a Python float.
-REDUCTIONS = """
-def block_maximum(value, shared, thread, threads):
-    shared[thread] = value
-    cuda.syncthreads()
-    half = threads // 2
-    while half > 0:
-        if thread < half and not shared[thread] >= shared[thread + half]:
-            shared[thread] = shared[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    result = shared[0]
-    cuda.syncthreads()
-    return result
-
-def block_sum(value, shared, thread, threads):
-    shared[thread] = value
-    cuda.syncthreads()
-    half = threads // 2
-    while half > 0:
-        if thread < half:
-            shared[thread] += shared[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    result = shared[0]
-    cuda.syncthreads()
-    return result
-
-def add(total, low, part):
-    result = total + part
-    back = result - total
-    return result, low + ((total - (result - back)) + (part - back))
-"""
-# An entry is {x}, and its gradient {grad}: those of an array, or what stands for one that is masked out.
-STEPS = """
-def row_maximum(x, {mask}scale, i, j, shared, thread, threads):
-    largest = number(-inf)
-    for k in range(thread, x.shape[1], threads):
-        value = {x}
-        if not largest >= value:
-            largest = value
-    return block_maximum(largest, shared, thread, threads)
-
-def row_sum(x, {mask}scale, i, j, largest, shared, thread, threads):
-    total, low = number(0), number(0)
-    for k in range(thread, x.shape[1], threads):
-        total, low = add(total, low, number(weight({x}, largest, scale)))
-    return block_sum(total + low, shared, thread, threads)
-
-def row_rest(x, {mask}scale, i, j, largest, shared, thread, threads):
-    total, low, count = number(0), number(0), number(0)
-    for k in range(thread, x.shape[1], threads):
-        value = {x}
-        if value == largest:
-            count += number(1)
-        else:
-            total, low = add(total, low, number(weight(value, largest, scale)))
-    count = block_sum(count, shared, thread, threads) - number(1)
-    return count + block_sum(total + low, shared, thread, threads)
-
-def row_terms(grad, x, {mask}scale, i, j, largest, shared, thread, threads):
-    total, low = number(0), number(0)
-    for k in range(thread, x.shape[1], threads):
-        e = number(weight({x}, largest, scale))
-        total, low = add(total, low, number(term(e, {grad})))
-    return block_sum(total + low, shared, thread, threads)
-"""
-KERNEL = """
-def {mode}({arguments}, {mask}out, scale):
-    shared = cuda.shared.array(THREADS, number)
-    thread, threads, inner = cuda.threadIdx.x, cuda.blockDim.x, x.shape[2]
-    row = cuda.blockIdx.x
-    while row < x.shape[0] * inner:
-        i, j = uint64(row // inner), uint64(row % inner)
-{body}
-        row += cuda.gridDim.x
-"""
-LARGEST = """
-        largest = row_maximum(x, {mask}scale, i, j, shared, thread, threads)
-"""
-TOTAL = """
-        total = row_sum(x, {mask}scale, i, j, largest, shared, thread, threads)
-"""
-LOGARITHM = """
-        rest = row_rest(x, {mask}scale, i, j, largest, shared, thread, threads)
-        high, low = logarithm(largest, rest)
-        high, low = number(high), number(low)
-"""
-SHARES = """
-        dot = row_terms(grad, x, {mask}scale, i, j, largest, shared, thread, threads)
-        first, second = shares(total, dot, scale)
-        first, second = number(first), number(second)
-"""
-ENTRIES = """
-        for k in range(thread, x.shape[1], threads):
-            out[i, uint64(k), j] = {result}
-"""
-ONE_A_ROW = """
-        if thread == 0:
-            out[i, j] = {result}
-"""
-WEIGHT = "number(weight({x}, largest, scale))"
-GRADIENT = f"store(number(gradient({WEIGHT}, {{grad}}, first, second)))"
-KERNELS = {  # what computes it -> (the steps, the result)
-    "value": (LARGEST + TOTAL + ENTRIES, f"store({WEIGHT} / total)"),
-    "log": (LARGEST + LOGARITHM + ENTRIES, "store(number(entry({x}, largest, high, low, scale)))"),
-    "reduced": (LARGEST + LOGARITHM + ONE_A_ROW, "store(number(reduced(largest, high, low)))"),
-    "backward": (LARGEST + TOTAL + SHARES + ENTRIES, GRADIENT),
-    "from_output": ("\n        largest, total = number(0), number(1)\n" + SHARES + ENTRIES, GRADIENT),
-    "reduced_backward": (
-        LARGEST + TOTAL + ENTRIES,
-        f"store(number(gradient({WEIGHT}, number(load(grad[i, j])) / total)))",
-    ),
-}
+from numact.targets.cuda_launch import MOST_THREADS
+from numact.targets.cuda_memory import VECTOR
+from numact.targets.cuda_row_kernels import Layout, function
 
 
-def _source(kind, is_masked):
-    """Return the source of a kernel and of what it calls."""
-    body, result = KERNELS[kind]
-    words = {
-        "result": result,
-        "x": "number(read(x[i, uint64(k), j], scale))",
-        "grad": "number(load(grad[i, uint64(k), j]))",
-        "mask": "mask, " if is_masked else "",
-        "mode": f"row_{kind}",
-        "arguments": "x" if kind in ("value", "log", "reduced") else "grad, x",
-    }
-    if is_masked:
-        for name, hidden in (("result", "BLANK"), ("x", "HIDDEN"), ("grad", "number(0)")):
-            words[name] = f"({words[name]} if mask[i, uint64(k), j] else {hidden})"
-    source = REDUCTIONS + STEPS + KERNEL.replace("{body}", body)
-    for name, text in words.items():
-        source = source.replace(f"{{{name}}}", text)
-    return source
+def plan(rows, dtype, aligned):
+    """Return the `Layout` for rows (before, along, after), the threads of a block, and those of a row.
+
+    Parameters
+    ----------
+    aligned : bool
+        Whether all arrays begin where 16 bytes can be read at once.
+    """
+    _, length, inner = rows
+    item = common.storage(dtype).itemsize
+    most = 16 if item < 8 and inner == 1 else 8
+    if inner > 1:
+        beside = min(32, target.THREADS, 1 << (inner - 1).bit_length())
+        parts = min(_power(-(-length // most)), target.THREADS // beside)
+        return Layout(1, most, True, length > parts * most), target.THREADS, parts, beside
+    lanes = VECTOR // item if aligned and length % (VECTOR // item) == 0 else 1
+    few = max(lanes, 4)
+    values = few if length <= 8 * few else most
+    parts = _power(-(-length // values))
+    is_streamed = parts > MOST_THREADS
+    # Half a block's threads for short rows: while one block waits for its rows' sums, more others are under way.
+    parts = min(parts, MOST_THREADS)
+    return Layout(lanes, values, False, is_streamed), max(parts, target.THREADS // 2), parts, 1
 
 
-@cache
-def function(formulas, mode, dtype, scaled, is_masked):
-    """Return the Python function of a row kernel; see `numact.targets.cpu_rows.kernels`."""
-    kind = formulas.kind(mode)
-    scope = common.row_scope(formulas, kind, dtype, scaled)
-    scope |= {"cuda": cuda, "uint64": np.uint64, "inf": math.inf, "THREADS": target.THREADS}
-    hidden = scope["number"](0 if kind == "from_output" else -np.inf)
-    scope |= {"HIDDEN": hidden, "BLANK": scope["store"](scope["number"](-np.inf if kind == "log" else 0))}
-    source = _source(kind, is_masked)
-    label = common.row_label(formulas, kind, dtype, scaled, source)
-    *helpers, kernel = common.define(source, __name__, scope, label)
-    for helper in helpers:
-        scope[helper.__name__] = cuda.jit(helper, device=True)
-    return kernel
+def _power(count):
+    """Return the least power of two that is as large."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+@lru_cache(maxsize=4096)
+def _plan(rows, dtype, aligned):
+    """Return the plan and the number of blocks that the rows make."""
+    layout, threads, parts, beside = plan(rows, dtype, aligned)
+    outer, _, inner = rows
+    slots = threads // parts
+    return layout, threads, parts, beside, outer * -(-inner // slots) if layout.are_columns else -(-outer // slots)
+
+
+def launch_rows(interop, x, kernel_for, views, rows, dtype, scale):
+    """Launch a row kernel on contiguous views (the inputs, the mask, the result) of rows (before, along, after)."""
+    aligned = all(item.aligned for item in views if item.dtype == dtype)
+    layout, threads, parts, beside, tiles = _plan(rows, dtype, aligned)
+    integers = [item.pointer for item in views] + [*rows, parts, beside]
+    grid = target.blocks(interop, x, tiles, threads)
+    target.start(interop, x, kernel_for(layout), grid, threads, integers, [scale], common.number(dtype))
 
 
 def _copied(interop, x, item, dtype, shape):
@@ -190,34 +86,47 @@ def _mask(interop, x, mask, shape):
     return _contiguous(interop, x, item._replace(dtype="uint8"), "uint8", shape)
 
 
-def _launch(interop, x, kernel, views, rows, numbers):
-    outer, length, inner = rows
-    threads = min(target.THREADS, max(32, 1 << max(length - 1, 0).bit_length()))
-    target.launch(interop, x, kernel, target.blocks(interop, x, outer * inner), threads, views, numbers)
+def plain(interop, formulas, mode, arrays, axis, scale, out):
+    """Apply a row-wise function without a mask to arrays that lie dense; return None where they do not."""
+    found = target.plain_arrays(interop, arrays, out)
+    if found is None:
+        return None
+    result, addresses, dtype, size, device = found
+    rows = dispatch.split_at(tuple(arrays[-1].shape), axis)
+    if size:
+        layout, threads, parts, beside, tiles = _plan(rows, dtype, True)
+        kernel = function(formulas, mode, dtype, scale != 1.0, False, layout)
+        sizes = *rows, parts, beside
+        stream, number = interop.stream(result), common.number(dtype)
+        kernel = target.kept_launcher(kernel, len(addresses) + len(sizes), 1, number, device, stream)
+        grid = min(tiles, target.most_blocks(device, threads))
+        kernel(grid, threads, stream, *addresses, *sizes, scale)
+    return result
 
 
 def rowwise(interop, formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function to GPU arrays by name; see `numact.dispatch_rows.rowwise`."""
 
-    def kernel_for(dtype):
-        return function(formulas, mode, dtype, scale != 1.0, mask is not None)
+    def start(x, views, rows, dtype):
+        kernel_for = partial(function, formulas, mode, dtype, scale != 1.0, mask is not None)
+        launch_rows(interop, x, kernel_for, views, rows, dtype, scale)
 
-    return along_rows(interop, kernel_for, arrays, axis, mask, [scale], out)
+    return along_rows(interop, start, arrays, axis, mask, out)
 
 
-def along_rows(interop, kernel_for, arrays, axis, mask, numbers, out):
-    """Launch the kernel for the result's dtype on rows of GPU arrays by name, their mask, the result and numbers."""
+def along_rows(interop, start, arrays, axis, mask, out):
+    """Bring GPU arrays by name, their mask and the result to rows, and start the kernel with what that makes."""
     inputs, dtype, shape, written = target.prepare(interop, arrays, out)
     rows = dispatch.split_at(shape, axis)
-    *_, x = arrays.values()
+    x = target.lead(interop, arrays, out)
     inputs = [_contiguous(interop, x, item, dtype, shape) for item in inputs]
     masks = [] if mask is None else [_mask(interop, x, mask, shape)]
     direct = written is not None and written.contiguous and written.dtype == dtype
     direct = direct and not target.overlaps(written, inputs)
     result = out if direct else interop.empty(x, shape, dtype)
-    views = [item.reshape(rows) for item in [*inputs, *masks, target.view(interop, result)]]
+    views = [*inputs, *masks, target.view(interop, result)]
     if math.prod(shape):
-        _launch(interop, x, kernel_for(dtype), views, rows, [common.number(dtype)(value) for value in numbers])
+        start(x, views, rows, dtype)
     return _deliver(interop, result, out)
 
 
@@ -243,6 +152,7 @@ def _rows(interop, x, item, axes, dtype):
 def reduction(interop, formulas, x, axis, keepdims, out):
     """Reduce a GPU array; see `numact.dispatch_rows.reduction`."""
     (item,), dtype, shape, _ = target.prepare(interop, {"x": x}, None)
+    x = target.lead(interop, {"x": x}, out)
     axes = dispatch_rows.normalize(axis, len(shape))
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
     if out is not None:
@@ -251,21 +161,15 @@ def reduction(interop, formulas, x, axis, keepdims, out):
     flat, rows = _rows(interop, x, item, axes, dtype)
     rows = math.prod(dispatch_rows.reduced_shape(shape, axes, False)) // rows[2], *rows[1:]  # of no entries, too
     result = interop.empty(x, final, dtype)
-    kernel = function(formulas, "value", dtype, False, False)
-    _launch(
-        interop,
-        x,
-        kernel,
-        [flat, target.view(interop, result).reshape((rows[0], rows[2]))],
-        rows,
-        [common.number(dtype)(1)],
-    )
+    kernel_for = partial(function, formulas, "value", dtype, False, False)
+    launch_rows(interop, x, kernel_for, [flat, target.view(interop, result)], rows, dtype, 1.0)
     return _deliver(interop, result, out)
 
 
 def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
     """Return the gradient of a reduction on a GPU; see `numact.dispatch_rows.reduction_backward`."""
     grad, item = target.view(interop, grad_output), target.view(interop, x)
+    x = target.lead(interop, {"grad_output": grad_output, "x": x}, out)
     dtype = dispatch.common_dtype({"grad_output": grad.dtype, "x": item.dtype})
     shape, axes = item.shape, dispatch_rows.normalize(axis, len(item.shape))
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
@@ -277,21 +181,14 @@ def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
     if math.prod(shape) == 0:
         return _deliver(interop, result, out)
     flat, rows = _rows(interop, x, item, axes, dtype)
-    grads = _contiguous(interop, x, grad, dtype, final).reshape((rows[0], rows[2]))
-    kernel, scale = function(formulas, "backward", dtype, False, False), [common.number(dtype)(1)]
+    grads = _contiguous(interop, x, grad, dtype, final)
+    kernel_for = partial(function, formulas, "backward", dtype, False, False)
     if dispatch_rows.split_at_axes(shape, axes):
-        _launch(
-            interop,
-            x,
-            kernel,
-            [grads, flat, target.view(interop, result).reshape(rows)],
-            rows,
-            [common.number(dtype)(1)],
-        )
+        launch_rows(interop, x, kernel_for, [grads, flat, target.view(interop, result)], rows, dtype, 1.0)
         return _deliver(interop, result, out)
     order = [axis for axis in range(len(shape)) if axis not in axes] + list(axes)
     moved = target.view(interop, interop.empty(x, tuple(shape[k] for k in order), dtype))
-    _launch(interop, x, kernel, [grads, flat, moved.reshape(rows)], rows, scale)
+    launch_rows(interop, x, kernel_for, [grads, flat, moved], rows, dtype, 1.0)
     back = [order.index(axis) for axis in range(len(shape))]
     moved = moved._replace(shape=shape, strides=tuple(moved.strides[k] for k in back))
     _fill(interop, x, moved, target.view(interop, result), dtype)
