@@ -1,5 +1,6 @@
 """The softmax and the cross entropy in one pass."""
 
+from numact import foreign
 from numact.dispatch_losses import Options, cross_entropy
 
 
@@ -68,6 +69,7 @@ class SoftmaxCrossEntropy:
     """
 
     __name__ = __qualname__ = "softmax_cross_entropy"
+    takes_output = False
 
     def __repr__(self):
         return "<loss softmax_cross_entropy>"
@@ -81,7 +83,10 @@ class SoftmaxCrossEntropy:
     def __call__(self, logits, labels, axis=-1, reduction="mean", ignore_index=None, label_smoothing=0.0, *, out=None):
         """Return the loss; see the loss's own documentation."""
         options = Options(axis, reduction, ignore_index, label_smoothing)
-        loss, _ = cross_entropy(options, logits, labels, out=out)
+        try:
+            loss, _ = cross_entropy(options, logits, labels, out=out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, logits, labels, *options, out=out)
         return loss
 
     def value_and_grad(
@@ -103,7 +108,10 @@ class SoftmaxCrossEntropy:
             Of the shape of `logits`. With "none" each row holds the gradient of that row's loss.
         """
         options = Options(axis, reduction, ignore_index, label_smoothing)
-        return cross_entropy(options, logits, labels, out=out, wants_gradient=True)
+        try:
+            return cross_entropy(options, logits, labels, out=out, wants_gradient=True)
+        except TypeError as error:
+            return foreign.hand_over(error, self.value_and_grad, logits, labels, *options, out=out)
 
     def backward(
         self,
@@ -134,7 +142,11 @@ class SoftmaxCrossEntropy:
             Of the shape and the dtype of the gradient by the logits.
         """
         options = Options(axis, reduction, ignore_index, label_smoothing)
-        _, gradient = cross_entropy(options, logits, labels, grad_output, out, wants_loss=False, wants_gradient=True)
+        try:
+            wanted = {"wants_loss": False, "wants_gradient": True}
+            _, gradient = cross_entropy(options, logits, labels, grad_output, out, **wanted)
+        except TypeError as error:
+            return foreign.hand_over(error, self.backward, grad_output, logits, labels, *options, out=out)
         return gradient
 
 

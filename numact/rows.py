@@ -5,7 +5,7 @@ import operator
 from dataclasses import dataclass
 from functools import cached_property
 
-from numact import dispatch_rows
+from numact import dispatch_rows, foreign
 from numact.base import Activation, Info
 from numact.binding import Formula
 
@@ -144,8 +144,11 @@ class Rowwise(_OnRows):
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value of each row along an axis; see the activation's own documentation."""
         given = arguments or keywords
-        options = self._options(arguments, keywords) if given else (-1, None, self._scale)
-        return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
+        try:
+            options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+            return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output, and either x or the output.
@@ -179,17 +182,21 @@ class Rowwise(_OnRows):
             As for the value.
         """
         given = arguments or keywords
-        options = self._options(arguments, keywords) if given else (-1, None, self._scale)
-        if output is None and x is not None:
-            return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), *options, out)
-        if output is None or x is not None:
-            raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
-        if self._formulas.output is None:
-            raise TypeError(
-                f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the size "
-                "of the output, and the gradient would lose digits"
-            )
-        return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
+        try:
+            options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+            if output is None and x is not None:
+                return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), *options, out)
+            if output is None or x is not None:
+                raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
+            if self._formulas.output is None:
+                raise TypeError(
+                    f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the "
+                    "size of the output, and the gradient would lose digits"
+                )
+            return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
+        except TypeError as error:
+            keywords |= {"output": output, "out": out}
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, **keywords)
 
     @cached_property
     def ufunc(self):
@@ -212,8 +219,11 @@ class Reduction(_OnRows):
 
     def __call__(self, x, /, *arguments, out=None, **keywords):
         """Return the value of each row; see the function's own documentation."""
-        axis, keepdims = self._resolve(arguments, keywords)
-        return dispatch_rows.reduction(self._formulas, x, axis, operator.index(keepdims), out)
+        try:
+            axis, keepdims = self._resolve(arguments, keywords)
+            return dispatch_rows.reduction(self._formulas, x, axis, operator.index(keepdims), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x, /, *arguments, out=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
@@ -232,8 +242,11 @@ class Reduction(_OnRows):
         array
             grad_output * softmax(x), of the shape of `x`.
         """
-        axis, keepdims = self._resolve(arguments, keywords)
-        return dispatch_rows.reduction_backward(self._formulas, grad_output, x, axis, operator.index(keepdims), out)
+        try:
+            axis, keepdims = self._resolve(arguments, keywords)
+            return dispatch_rows.reduction_backward(self._formulas, grad_output, x, axis, operator.index(keepdims), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, out=out, **keywords)
 
     @cached_property
     def ufunc(self):
