@@ -1,6 +1,7 @@
 """Calls with arrays of libraries that have no kernels here: the module that knows the library makes the call."""
 
 import importlib
+import inspect
 import sys
 from functools import cache
 from typing import Any
@@ -98,11 +99,13 @@ class Call:
         try:
             return value if module_for(type(value)) is None else function(value)
         except TypeError as error:
-            raise TypeError(f"{self._name(place)} {error}") from None
+            raise TypeError(f"{self.name(place)} {error}") from None
 
-    def _name(self, place):
+    def name(self, place):
+        """Return the name of the argument at a place."""
         first = ["grad_output"] if self.method.__name__ == "backward" else []
-        names = [*first, *self.function.__signature__.parameters]
+        signature = getattr(self.function, "__signature__", None) or inspect.signature(self.function.__call__)
+        names = [*first, *signature.parameters]
         return place if isinstance(place, str) else names[place]
 
     def refuse_out(self, why):

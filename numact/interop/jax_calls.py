@@ -36,7 +36,9 @@ def _aligned(like):
 
 
 def _wrap(array):
-    return jnp.from_dlpack(array) if np.ndim(array) and array.dtype.kind == "f" else jnp.asarray(array)
+    if np.ndim(array) and array.dtype.kind == "f":
+        return jnp.from_dlpack(array)
+    return jax.device_put(array, jax.local_devices(backend="cpu")[0])  # where the default device is another
 
 
 def view(array):
@@ -48,5 +50,7 @@ def view(array):
         )
     if not isinstance(array, jax.Array):
         raise TypeError(f"is a {type(array).__module__}.{type(array).__qualname__}, which is no JAX array")
+    if places := {device.platform for device in array.devices()} - {"cpu"}:
+        raise TypeError(f"lives on a {min(places)}; numact knows CPUs and CUDA GPUs")
     # DLPack, as NumPy speaks it, has no bfloat16. numpy.asarray reads the same memory.
     return np.asarray(array)

@@ -7,6 +7,8 @@ from numact.base import Elementwise
 from numact.gated import Halved
 from numact.losses import SoftmaxCrossEntropy
 
+LABELLED = pd.Series, pd.DataFrame
+
 
 def call(call):
     """Make a call on the values, and label what it gives."""
@@ -15,7 +17,9 @@ def call(call):
         return _elementwise(call)
     is_loss = isinstance(call.function, SoftmaxCrossEntropy)
     axis = -1 if is_loss else call.options()["axis"]
-    x = call.arrays[int(call.method.__name__ == "backward")]
+    x = call.arrays.get(int(call.method.__name__ == "backward"), call.keywords.get("output"))
+    if not isinstance(call.function, Halved):
+        _check_labels(call, x)
     result = call(call.apply(lambda value: value.to_numpy()))
     if isinstance(result, tuple):
         return tuple(_labelled(np.asarray(item), x, axis) for item in result)
@@ -46,9 +50,18 @@ class AsUfunc:
         return self._call(dict(zip(self._call.arrays, arrays, strict=True)))
 
 
+def _check_labels(call, x):
+    """Raise unless what goes along with x has labels of its axes: rows are not aligned, and must not be mixed up."""
+    for place, value in call.arrays.items():
+        if not (isinstance(x, LABELLED) and isinstance(value, LABELLED)):
+            continue
+        if not all(any(labels.equals(own) for own in x.axes) for labels in value.axes):
+            raise ValueError(f"{call.name(place)} has other labels than the rows it goes along with; align them first")
+
+
 def _labelled(result, x, axis):
     """Return a result with the labels of x along the axes that it still has."""
-    if result.ndim == 0 or not isinstance(x, (pd.Series, pd.DataFrame)):
+    if result.ndim == 0 or not isinstance(x, LABELLED):
         return result[()]
     if isinstance(x, pd.Series):
         return pd.Series(result, x.index[: len(result)], name=x.name).__finalize__(x)

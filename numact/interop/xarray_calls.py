@@ -20,6 +20,10 @@ def call(call):
     if any(isinstance(value, xr.Dataset) for value in call.arrays.values()):
         return _by_variable(call)
     dim = call.keywords.pop("dim", None)
+    if dim is not None:
+        if "axis" in call.keywords:
+            raise TypeError(f"{call.function.__name__} takes either dim= or axis=")
+        call.keywords["axis"] = -1  # which a positional axis is in conflict with, too
     call = call.named()
     x = call.arrays[max(place for place in call.arrays if not isinstance(place, str))]
     dims = _dims(x, dim, call.keywords["axis"])
@@ -69,14 +73,14 @@ def _reduced(call, x, dims):
 
 
 def _by_variable(call):
-    """Make a call for each variable of one Dataset."""
-    ((place, dataset),) = call.arrays.items()
+    """Make a call for each variable of a Dataset, with the variable of that name of the others."""
+    datasets = {place: value for place, value in call.arrays.items() if isinstance(value, xr.Dataset)}
 
     def compute(variable):
-        arguments, keywords = call.exchanged({place: variable})
+        arguments, keywords = call.exchanged({place: value[variable.name] for place, value in datasets.items()})
         return call.method(*arguments, **keywords)
 
-    return dataset.map(compute, keep_attrs=True)
+    return next(iter(datasets.values())).map(compute, keep_attrs=True)
 
 
 def _gradients(call):
@@ -95,14 +99,31 @@ def _summed(gradient, own):
 
 def _loss(call):
     """Call the loss on the arrays inside; what has the shape of the logits or of the rows is labelled."""
-    logits = call.arrays[int(call.method.__name__ == "backward")]
+    first = int(call.method.__name__ == "backward")
+    arguments, _ = call.exchanged({})
+    logits, axis = arguments[first], arguments[first + 2]
+    if not isinstance(logits, xr.DataArray):
+        raise TypeError(f"{call.function.__name__} takes a DataArray as logits, not {type(logits).__name__}")
+    rows = logits.isel({logits.dims[axis]: 0}, drop=True)
+    for value in call.arrays.values():
+        _check_dims(value, rows, logits)
     result = call(call.apply(lambda value: value.data))
     items = result if isinstance(result, tuple) else (result,)
-    axis = dict(enumerate(call.exchanged({})[0]))[2 + (call.method.__name__ == "backward")]
-    rows = logits.isel({logits.dims[axis]: 0}, drop=True)
     shapes = {logits.shape: logits, rows.shape: rows}
     made = [shapes[item.shape].copy(data=item) if item.shape in shapes else xr.DataArray(item) for item in items]
     return tuple(made) if isinstance(result, tuple) else made[0]
+
+
+def _check_dims(value, *models):
+    """Raise unless an array has no names, or the dimensions of one of the models in their order, and its labels."""
+    if not isinstance(value, xr.DataArray) or not value.dims:
+        return
+    for model in models:
+        if value.dims == model.dims:
+            xr.align(value, model, join="exact")
+            return
+    wanted = " or ".join(str(model.dims) for model in models)
+    raise ValueError(f"an array has the dimensions {value.dims}; they must be {wanted}")
 
 
 def _dims(x, dim, axis):

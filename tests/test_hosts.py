@@ -1,0 +1,225 @@
+"""Arrays of pandas, xarray, NumPy's masked arrays, memory maps, JAX and any library that speaks DLPack."""
+
+import inspect
+import sys
+
+import array_api_strict
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.special
+import xarray as xr
+from conftest import read_only
+from processes import run
+
+import numact as na
+from numact.rows import Reduction
+
+X = read_only(np.random.default_rng(3).normal(0, 2, (4, 6)).astype(np.float32))
+MASK = np.array([[0, 1, 0, 0, 0, 1], [0] * 6, [1] * 6, [0, 0, 0, 1, 1, 1]], bool)
+FRAME = pd.DataFrame(X, index=list("abcd"), columns=list("uvwxyz"))
+ARRAY = xr.DataArray(X, dims=("time", "cell"), coords={"time": [1, 2, 3, 5]}, attrs={"unit": "mV"}, name="potential")
+WITH_AXIS = [name for name, function in na.registry.items() if "axis" in inspect.signature(function).parameters]
+# What is masked out of a row's sum has no part in any other entry. glu's halves are no rows.
+ON_ROWS = [name for name in WITH_AXIS if name != "glu"]
+
+
+@pytest.fixture(params=list(na.registry))
+def function(request):
+    """Each activation in turn."""
+    return na.registry[request.param]
+
+
+def same(result, expected):
+    """Assert that two results have the same dtype and the same bits."""
+    result = np.asarray(result)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected, strict=True)
+
+
+def test_a_frame_keeps_its_labels(function):
+    result, expected = function(*function._sample(FRAME)), function(*function._sample(X))
+    same(result, expected)
+    assert result.index.equals(FRAME.index)
+    if expected.ndim == 2:
+        assert result.columns.equals(FRAME.columns[: expected.shape[1]])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", ON_ROWS)
+def test_rows_of_a_frame_along_either_axis(name, axis):
+    function = na.registry[name]
+    result = function(FRAME, axis=axis)
+    same(result, function(X, axis=axis))
+    assert result.axes[0].equals(FRAME.axes[1 - axis if isinstance(function, Reduction) else 0])
+    same(function.backward(result, FRAME, axis=axis), function.backward(np.asarray(result), X, axis=axis))
+
+
+def test_pandas_aligns_elements_and_refuses_to_mix_up_rows():
+    series, turned = FRAME["u"], FRAME["v"][::-1]
+    same(na.swiglu(series, turned), na.swiglu(X[:, 0], X[:, 1]))
+    gradients = na.swiglu.backward(series, series, turned)
+    assert all(gradient.index.equals(series.index) for gradient in gradients)
+    assert na.gelu(pd.Series([1.0, None], dtype="Float32")).isna().tolist() == [False, True]
+    with pytest.raises(ValueError, match="mask has other labels"):
+        na.softmax(FRAME, mask=FRAME[::-1] > 0)
+    with pytest.raises(ValueError, match="labels has other labels"):
+        na.softmax_cross_entropy(FRAME, pd.Series([0, 1, 2, 3], index=list("bcde")))
+    losses = na.softmax_cross_entropy(FRAME, pd.Series([0, 1, 2, 3], index=FRAME.index), reduction="none")
+    assert losses.index.equals(FRAME.index)
+    with pytest.raises(TypeError, match="pandas makes the results itself; leave out= away"):
+        na.gelu(FRAME, out=X.copy())
+    with pytest.raises(TypeError, match="dtype object"):
+        na.gelu(pd.DataFrame({"number": [1], "word": ["gelu"]}))
+
+
+def test_a_data_array_keeps_its_labels(function):
+    result, expected = function(*function._sample(ARRAY)), function(*function._sample(X))
+    same(result, expected)
+    assert result.dims == ARRAY.dims[: expected.ndim]
+    assert result.indexes["time"].equals(ARRAY.indexes["time"])
+    assert (result.name, result.attrs) == (ARRAY.name, ARRAY.attrs)
+
+
+@pytest.mark.parametrize("dim", ARRAY.dims)
+@pytest.mark.parametrize("name", WITH_AXIS)
+def test_dimensions_by_name(name, dim):
+    function, axis = na.registry[name], ARRAY.dims.index(dim)
+    result = function(ARRAY, dim=dim)
+    same(result, function(X, axis=axis))
+    same(function(ARRAY.T, dim=dim).transpose(*result.dims), np.asarray(result))
+    gradient = function.backward(result, ARRAY, dim=dim)
+    same(gradient, function.backward(np.asarray(result), X, axis=axis))
+    assert gradient.dims == ARRAY.dims
+
+
+def test_data_sets_and_dimensions_that_do_not_fit():
+    data = xr.Dataset({"one": ARRAY, "two": 2 * ARRAY}, attrs={"source": "cortex"})
+    result = na.softmax(data, dim="time", mask=data > 0)
+    assert result.attrs == data.attrs
+    same(result["two"], na.softmax(2 * X, axis=0, mask=X > 0))
+    same(na.logsumexp(ARRAY, dim=...), np.asarray(na.logsumexp(X, axis=None)))
+    by_cell = na.prelu.backward(ARRAY, ARRAY, ARRAY[0].drop_vars("time"))[1]
+    assert by_cell.dims == ("cell",)
+    np.testing.assert_allclose(by_cell, na.prelu.backward(X, X, X[0])[1], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"x has no dimension 'place'; it has 'time', 'cell'"):
+        na.softmax(ARRAY, dim="place")
+    with pytest.raises(TypeError, match="either dim= or axis="):
+        na.softmax(ARRAY, axis=0, dim="time")
+    with pytest.raises(TypeError, match="no parameter 'dim'"):
+        na.gelu(ARRAY, dim="time")
+    with pytest.raises(xr.AlignmentError):
+        na.swiglu(ARRAY, ARRAY.assign_coords(time=[1, 2, 3, 4]))
+    labels = xr.DataArray([0, 1, 2, 3], dims="time", coords={"time": ARRAY["time"]})
+    assert na.softmax_cross_entropy(ARRAY, labels, reduction="none").dims == ("time",)
+    with pytest.raises(xr.AlignmentError):
+        na.softmax_cross_entropy(ARRAY, labels.assign_coords(time=[1, 2, 3, 4]))
+
+
+def test_masks_are_kept(function):
+    arguments = function._sample(np.ma.MaskedArray(X, MASK))
+    result, data = function(*arguments), function(*function._sample(X))
+    assert result.shape == data.shape
+    mask = MASK[:, :3] | MASK[:, 3:] if function is na.glu else MASK
+    mask = mask.all(axis=-1) if isinstance(function, Reduction) else mask
+    np.testing.assert_array_equal(result.mask, mask)
+    if function.__name__ not in ON_ROWS:
+        same(result.data[~mask], data[~mask])
+        return
+    for row, hidden, found in zip(X, MASK, result, strict=True):
+        if not hidden.all():
+            expected = np.ma.MaskedArray(function(row[~hidden]))
+            np.testing.assert_allclose(np.ma.compressed(found), expected.reshape(-1), rtol=1e-6)
+
+
+def test_softmax_of_a_masked_row_is_that_of_its_open_entries():
+    values = na.softmax(np.ma.MaskedArray(X.astype(np.float64), MASK))
+    for row, hidden, found in zip(X, MASK, values, strict=True):
+        np.testing.assert_allclose(found.compressed(), scipy.special.softmax(row[~hidden].astype(float)), rtol=1e-14)
+
+
+def test_what_is_masked_has_no_gradient_and_shares_no_memory():
+    x = np.ma.MaskedArray([[1.0, np.nan], [3.0, 4.0]], [[0, 1], [0, 0]])
+    _, by_bias = na.gelu.backward(np.ones((2, 2)), x, bias=np.zeros(2))
+    np.testing.assert_array_equal(by_bias[1], na.gelu.grad(4.0))
+    gradients = na.swiglu.backward(x, x, x)
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient.mask, x.mask)
+        gradient.mask = True
+    assert x.mask.sum() == 1
+    out = np.ma.zeros((2, 2))
+    assert na.relu(x, out=out) is out
+    np.testing.assert_array_equal(out.mask, x.mask)
+    assert out.tolist() == [[1.0, None], [3.0, 4.0]]
+
+
+def test_a_memory_map_is_read_and_written_where_it_lies(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    out = np.lib.format.open_memmap(tmp_path / "y.npy", "w+", np.float32, X.shape)
+    assert na.softmax(x, out=out) is out
+    out.flush()
+    same(np.load(tmp_path / "y.npy"), na.softmax(X))
+
+
+def test_any_library_that_speaks_dlpack(function):
+    x = array_api_strict.from_dlpack(X.copy())
+    result, expected = function(*function._sample(x)), function(*function._sample(X))
+    assert type(result) is type(x)
+    same(np.from_dlpack(result), expected)
+    out = array_api_strict.empty(expected.shape, dtype=array_api_strict.float32)
+    assert function(*function._sample(x), out=out) is out
+    same(np.from_dlpack(out), expected)
+
+
+def test_a_device_that_numact_does_not_know():
+    class Array:
+        def __dlpack__(self, **keywords):
+            raise AssertionError("must not be asked for")
+
+        def __dlpack_device__(self):
+            return 7, 0  # kDLVulkan
+
+        def __array_namespace__(self, api_version=None):
+            return array_api_strict
+
+    with pytest.raises(TypeError, match="x lives on a device of DLPack's kind 7; numact knows CPUs and CUDA GPUs"):
+        na.gelu(Array())
+
+
+def test_jax_arrays(function):
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    x = jax.numpy.asarray(X)
+    result = function(*function._sample(x))
+    assert isinstance(result, jax.Array)
+    same(result, function(*function._sample(X)))
+    with pytest.raises(TypeError, match="a JAX array cannot be written"):
+        function(*function._sample(x), out=x)
+    with pytest.raises(TypeError, match=f"{next(iter(function.__signature__.parameters))} is a JAX tracer"):
+        jax.jit(lambda x: function(*function._sample(x)))(x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_jax_arrays_keep_their_dtype(dtype):
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    x = jax.numpy.asarray(X, dtype)
+    result = na.gelu(x)
+    assert result.dtype == x.dtype
+    same(result, na.gelu(np.asarray(x)))
+
+
+WITHOUT = "cupy dask distributed jax matplotlib pandas rich torch xarray zarr"
+CORE = """
+import sys
+for name in {names!r}.split():
+    sys.modules[name] = None  # an import of it fails as if it were not installed
+import pytest
+sys.exit(pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", *{arguments!r}]))
+"""
+
+
+def test_nothing_optional_is_needed(request):
+    arguments = [str(request.path.parent / name) for name in ("test_layouts.py", "test_errors.py", "test_values.py")]
+    printed = run(CORE.format(names=WITHOUT, arguments=arguments), folder=request.config.rootpath)
+    assert " passed" in printed
+    assert "skipped" not in printed or sys.platform != "linux", printed[-2000:]
