@@ -29,7 +29,7 @@ def _computed(call, data=None, **changed):
 def _masked(result, mask):
     """Return a result as a masked array; an `out` that is one gets the mask."""
     if not isinstance(result, np.ma.MaskedArray):
-        return np.ma.MaskedArray(result, mask) if type(result) is np.ndarray and np.ndim(mask) else result
+        return np.ma.MaskedArray(result, mask.copy()) if type(result) is np.ndarray and np.ndim(mask) else result
     result.mask = mask
     return result
 
