@@ -5,10 +5,17 @@ module's place in a network and load its state. `Activation` makes a module of a
 
 Examples
 --------
->>> from torch import nn  # doctest: +SKIP
->>> import numact.torch as nt  # doctest: +SKIP
->>> nn.Sequential(nn.Linear(784, 128), nt.GELU(), nn.Linear(128, 10), nt.LogSoftmax(dim=-1))  # doctest: +SKIP
+>>> from torch import nn
+>>> import numact.torch as nt
+>>> nn.Sequential(nn.Linear(784, 10), nt.GELU(), nt.LogSoftmax(dim=-1))
+Sequential(
+  (0): Linear(in_features=784, out_features=10, bias=True)
+  (1): GELU(approximate='none')
+  (2): LogSoftmax(dim=-1)
+)
 """
+
+from typing import Any
 
 from torch import nn
 
@@ -57,8 +64,9 @@ class Activation(nn.Module):
 
     Examples
     --------
-    >>> from numact.torch import Activation  # doctest: +SKIP
-    >>> Activation(numact.squareplus, b=2.0)  # doctest: +SKIP
+    >>> import numact as na
+    >>> from numact.torch import Activation
+    >>> Activation(na.squareplus, b=2.0)
     Activation(squareplus, b=2.0)
     """
 
@@ -82,7 +90,7 @@ class _OneCall:
     `_options` names the attributes that are the call's parameters.
     """
 
-    _function = None
+    _function: Any = None
     _options: tuple[str, ...] = ()
 
     def forward(self, x):

@@ -1,6 +1,7 @@
 """PyTorch's tensors on the CPU, its automatic differentiation and its modules."""
 
 import copy
+import doctest
 import inspect
 
 import numpy as np
@@ -170,6 +171,10 @@ def test_a_module_works_in_place(name, options):
         assert ours(x) is x
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         ours(POINTS.clone().requires_grad_())
+
+
+def test_the_examples_of_the_modules():
+    assert doctest.testmod(nt).failed == 0
 
 
 def test_any_function_makes_a_module():

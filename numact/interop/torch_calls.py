@@ -83,7 +83,8 @@ def _places(call):
 def _checked(tensor):
     """Return a tensor, or raise a TypeError where it stands for others or holds nothing to compute."""
     if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"is a {type(tensor).__module__}.{type(tensor).__qualname__}, and another is a tensor")
+        kind = f"{type(tensor).__module__}.{type(tensor).__qualname__}"
+        raise TypeError(f"is a {kind}, which is no tensor")
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         raise TypeError("is inside torch.vmap or torch.func: numact takes whole arrays, batches included, without them")
     if isinstance(tensor, torch._subclasses.FakeTensor) or tensor.is_meta:
