@@ -49,7 +49,8 @@ def view(array):
             "jax.vmap and jax.grad, or through jax.pure_callback"
         )
     if not isinstance(array, jax.Array):
-        raise TypeError(f"is a {type(array).__module__}.{type(array).__qualname__}, which is no JAX array")
+        kind = f"{type(array).__module__}.{type(array).__qualname__}"
+        raise TypeError(f"is a {kind}, which is no JAX array")
     if places := {device.platform for device in array.devices()} - {"cpu"}:
         raise TypeError(f"lives on a {min(places)}; numact knows CPUs and CUDA GPUs")
     # DLPack, as NumPy speaks it, has no bfloat16. numpy.asarray reads the same memory.

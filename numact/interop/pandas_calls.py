@@ -45,6 +45,9 @@ class AsUfunc:
         gives_each = call.function.gives_several(call.keywords) and call.method.__name__ != "__call__"
         self.nout = self.nin - (call.method.__name__ == "backward") if gives_each else 1
 
+    def __repr__(self):
+        return repr(self.__name__)
+
     def __call__(self, *arrays):
         """Make the call with what pandas has taken out of its own arrays."""
         return self._call(dict(zip(self._call.arrays, arrays, strict=True)))
