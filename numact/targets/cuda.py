@@ -171,8 +171,9 @@ def plain_arrays(interop, arrays, out):
         pointers.append(interop.plain(out)[0] if size else 0)
     else:
         written, nbytes = pointers[-1], size * common.storage(dtype).itemsize
-        if any(0 < abs(pointer - written) < nbytes for pointer in pointers):
-            return None
+        for pointer in pointers:
+            if pointer != written and abs(pointer - written) < nbytes:
+                return None
     return out, pointers, dtype, size, device
 
 
