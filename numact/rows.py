@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +32,10 @@ TypeError
 ValueError
     If `out` has another shape or is read-only, an axis is out of range, or the arrays do not broadcast or live on
     different devices. Nothing is written.
+
+Notes
+-----
+{mechanism}
 
 References
 ----------
@@ -112,6 +117,7 @@ class _OnRows(Activation):
             parameters="\n".join(["", *explained]),
             paper=self.info.paper,
             stream=dispatch.STREAM,
+            mechanism=textwrap.fill(self.info.mechanism, 116),
             in_place="" if self._reduces else " May be `x`.",
             shape="" if self._reduces else ", shape",
         )
