@@ -21,6 +21,9 @@ SHAPES += [((20, 4096), 1), ((20, 8192), 1), ((9, 8193), 1), ((9, 65_536), 1), (
 SHAPES += [((700, 60), 0), ((9000, 3), 0), ((3, 50, 70), 1)]
 
 
+target = pytest.importorskip("numact.targets.cuda", reason="numba-cuda is not installed")
+
+
 def host(*shape, kind="float32"):
     return np.asarray(RANDOM.normal(size=shape) * 3).astype(kind)
 
@@ -175,6 +178,13 @@ def test_other_functions_of_special_rows():
         np.testing.assert_allclose(na.logsumexp(cuda.to_device(x)).copy_to_host(), na.logsumexp(x), rtol=1e-6)
         for function in (na.sparsemax, na.hardmax):
             np.testing.assert_allclose(function(cuda.to_device(x)).copy_to_host(), function(x), rtol=1e-5, atol=1e-7)
+
+
+def test_a_refused_launch_names_the_kernel():
+    function, _, _ = target.vectors_function(na.relu._value, "float32", 1)
+    kernel = target.kept_launcher(function, 3, 0, np.float32, 0, 0)
+    with pytest.raises(RuntimeError, match="vectors_relu.* on GPU 0: .*CUDA_ERROR_INVALID_VALUE"):
+        kernel(1, 4096, 0, 0, 0, 0)  # no GPU has blocks of so many threads
 
 
 def test_mixed_devices_name_who_lives_where(activation):

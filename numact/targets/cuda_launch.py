@@ -293,6 +293,7 @@ def most_blocks(device, threads):
     """Return how many blocks of so many threads a large array's grid has on a device, where blocks go round a loop."""
     if SIMULATED:
         return 32
+    _context(device)  # raises where the device has gone
     gpu = cuda.gpus[device]
     return WAVES * gpu.MULTIPROCESSOR_COUNT * max(1, gpu.MAX_THREADS_PER_MULTIPROCESSOR // threads)
 
