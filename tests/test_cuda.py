@@ -181,9 +181,9 @@ def test_other_functions_of_special_rows():
 
 
 def test_a_refused_launch_names_the_kernel():
-    function, _, _ = target.vectors_function(na.relu._value, "float32", 1)
+    function, _ = target.vectors_function(na.relu._value, "float32", 1)
     kernel = target.kept_launcher(function, 3, 0, np.float32, 0, 0)
-    with pytest.raises(RuntimeError, match="vectors_relu.* on GPU 0: .*CUDA_ERROR_INVALID_VALUE"):
+    with pytest.raises(RuntimeError, match=r"vectors_relu.* on GPU 0: .*CUDA_ERROR"):
         kernel(1, 4096, 0, 0, 0, 0)  # no GPU has blocks of so many threads
 
 
