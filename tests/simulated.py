@@ -4,18 +4,15 @@
 """
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
+import simulation  # noqa: F401 - it sets the simulator up
 from conftest import ELEMENTWISE, SAMPLE
 from numba import cuda
 
 import numact as na
-from numact.targets import cuda as target
 
-sys.setswitchinterval(1e-5)  # else the simulator, which looks busily for what ends, keeps its threads waiting
-target.THREADS = 8  # of a block: the simulator starts a Python thread for each
 SHAPES = [((3, 1), 1), ((2, 3), 1), ((2, 33), -1), ((1, 41), 1), ((4, 1, 3), 0), ((1, 40, 2), 1)]  # with the axis
 RANDOM = np.random.default_rng(11)
 

@@ -1,17 +1,14 @@
 """Activations of several arrays, `bias=` and `output=` on CUDA in the simulator; run by `test_cuda_simulator.py`."""
 
-import sys
-
 import numpy as np
 import pytest
 from conftest import ELEMENTWISE, SAMPLE, SEVERAL
 from numba import cuda
+from simulation import target
 
 import numact as na
-from numact.targets import cuda as target
 
-sys.setswitchinterval(1e-5)  # else the simulator, which looks busily for what ends, keeps its threads waiting
-target.THREADS = 32  # of a block, which sums up to 32 columns: the simulator starts a Python thread for each
+target.THREADS = 32  # of a block, which sums up to 32 columns
 RANDOM = np.random.default_rng(13)
 # The shape of one array, that of another which repeats in it, and 2 more of one that repeats along several axes.
 REPEATING = [((5, 3), (3,)), ((5, 3), (5, 1)), ((2, 11), ()), ((2, 3, 4), (3, 1)), ((2, 3, 4), (2, 1, 4)), ((3,), (3,))]

@@ -1,16 +1,12 @@
 """Sparsemax, hardmax and the cross entropy on CUDA, in Numba's simulator; run by `test_cuda_simulator.py`."""
 
-import sys
-
 import numpy as np
 import pytest
+import simulation  # noqa: F401 - it sets the simulator up
 from numba import cuda
 
 import numact as na
-from numact.targets import cuda as target
 
-sys.setswitchinterval(1e-5)  # else the simulator, which looks busily for what ends, keeps its threads waiting
-target.THREADS = 8  # of a block: the simulator starts a Python thread for each
 CASES = [((3, 1), 1, "float32"), ((2, 33), -1, "float64"), ((2, 5), 1, "float16"), ((4, 1, 3), 0, "float32")]
 CASES += [((1, 41), 1, "float32")]  # more entries than a block has threads
 RANDOM = np.random.default_rng(12)

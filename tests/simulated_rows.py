@@ -1,16 +1,12 @@
 """The CUDA row kernels' logic in Numba's simulator; `test_cuda_simulator.py` runs this file in a process of its own."""
 
-import sys
-
 import numpy as np
 import pytest
+import simulation  # noqa: F401 - it sets the simulator up
 from numba import cuda
 
 import numact as na
-from numact.targets import cuda as target
 
-sys.setswitchinterval(1e-5)  # else the simulator, which looks busily for what ends, keeps its threads waiting
-target.THREADS = 8  # of a block: the simulator starts a Python thread for each
 RANDOM = np.random.default_rng(12)
 FAMILY = ["softmax", "log_softmax", "softmin"]
 SHAPES = [((1, 41), 1), ((2, 1), 1), ((2, 9), -1), ((3, 1, 2), 0), ((1, 33, 2), 1)]  # with the axis

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
-from numact.targets import common
+from numact.targets import common, cpu_width
 from numact.targets.cpu_threads import Kernel, is_shifted
 
 # Threads pay from where one of them would work for 3.5 us. What it needs for a float32 was measured on two cores of an
@@ -73,7 +73,8 @@ def kernel(formula, dtype):
     load, store = common.conversions(dtype)
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
     scope |= {"CHUNK": CHUNK, "is_shifted": is_shifted}
-    element, loop, serial = common.define(source, __name__, scope, common.label(formula, dtype))
+    label, operations = common.label(formula, dtype), formula.operations(kind)
+    element, loop, serial = cpu_width.define(source, __name__, scope, label, operations)
     scope["element"] = numba.njit(element, **JIT_OPTIONS)
     scope["loop"] = numba.njit(loop, **INNER_OPTIONS)
     return ElementKernel(Kernel(serial, "tiles"), parallel_from(formula, dtype))

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
-from numact.targets import common, cpu
+from numact.targets import common, cpu, cpu_width
 from numact.targets.cpu_threads import Kernel
 
 TILE = 4_096  # elements computed at a time; beside them the gradients that are summed then stay in the L1 cache
@@ -111,7 +111,7 @@ def kernel(formula, dtype, kinds):
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind, "np": np}
     scope |= {"TILE": TILE, "LANES": LANES, "IS_SCALAR": kinds.is_scalar}
     label = "_".join([common.label(formula, dtype), *kinds.inputs, *kinds.outs, str(int(kinds.is_scalar))])
-    *helpers, task = common.define(source, __name__, scope, label)
+    *helpers, task = cpu_width.define(source, __name__, scope, label, formula.operations(kind))
     for helper in helpers:
         options = JIT_OPTIONS if helper.__name__ == "element" else INNER_OPTIONS
         scope[helper.__name__] = numba.njit(helper, **options)

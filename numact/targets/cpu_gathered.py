@@ -12,10 +12,10 @@ from numba.extending import overload
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import fma, maximum
-from numact.targets import common
-from numact.targets.cpu_rows import LANES
+from numact.targets import common, cpu_width
 from numact.targets.cpu_threads import Kernel
 
+LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
 PARALLEL_FROM = 16_384  # entries; a row function takes 0.3 to 2 ns for each
 TILE = 16_384  # entries of the rows that are a thread's task
 GROUPED = 2_048  # entries of the rows that are gathered together: they stay in the core's first cache
@@ -23,7 +23,7 @@ COLUMNS, WIDE = 16, 1_048_576  # rows that lie across memory share cache lines: 
 SPREAD = 16  # between a buffer's rows, as 16 rows a multiple of 4 kB apart share one line of the cache each
 
 # Loops stand in functions of their own and index by `at`, and sums run in as many lanes on every CPU, each with its
-# rounding errors beside it, for the reasons given in `cpu_rows`. A row is filled up with -inf to whole vectors.
+# rounding errors beside it, for the reasons given in `cpu_row_source`. A row is filled up with -inf to whole vectors.
 LANE_SUMS = """
 def at(start, i):
     return uint64(start + i)
@@ -264,7 +264,7 @@ def build(source, dtype, scope, label):
     scope |= {"uint64": np.uint64, "int64": np.int64, "LANES": LANES, "SPREAD": SPREAD, "GROUPED": GROUPED}
     source = LANE_SUMS + GATHER + source
     label += "_" + hashlib.sha256(source.encode()).hexdigest()[:8]
-    *functions, part = common.define(source, __name__, scope, label)
+    *functions, part = cpu_width.define(source, __name__, scope, label)
     for function in functions:
         inlined = function.__name__ in ("at", "add") or function.__name__.startswith("fold_")
         options = JIT_OPTIONS if inlined else INNER_OPTIONS

@@ -7,7 +7,7 @@ import numpy as np
 from numact._version import __version__
 from numact.elementary import log1p
 from numact.rowwise import weight
-from numact.targets import common
+from numact.targets import common, cpu_width
 from numact.targets.cpu_gathered import build, divided
 from numact.targets.cpu_threads import Kernel
 
@@ -192,7 +192,7 @@ def kernel(dtype, labels):
 def _checker(labels):
     """Return the kernel that looks for a label out of range, for labels of a dtype."""
     label = f"{labels}_{__version__.replace('.', '_')}"
-    (check,) = common.define(CHECK, __name__, {"int64": np.int64}, label)
+    (check,) = cpu_width.define(CHECK, __name__, {"int64": np.int64}, label)
     return Kernel(check, "tiles")
 
 

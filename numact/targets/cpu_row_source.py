@@ -17,101 +17,170 @@ def add(total, low, part):
     back = result - total
     return result, low + ((total - (result - back)) + (part - back))
 
-def sum_lanes(total, low, lanes):
-    for j in range(16):
-        for k in range(16, LANES, 16):
-            i, other = at(lanes, j), at(lanes + k, j)
-            total[i], low[i] = add(total[i], low[i] + low[other], total[other])
-    result, rest = total[at(lanes, 0)], low[at(lanes, 0)]
-    for j in range(1, 16):
-        result, rest = add(result, rest + low[at(lanes, j)], total[at(lanes, j)])
-    for j in range(LANES):
-        total[at(lanes, j)], low[at(lanes, j)] = 0, 0
-    return result + rest
-
 def is_same(array, out):
     return array.ctypes.data == out.ctypes.data
 """
 
+# Rows are worked on in pieces of `PIECE` entries, which stay in a core's L1 cache: several short rows, or a part of a
+# long one. Formulas run over a whole piece, whatever rows it holds, since LLVM leaves the end of every loop to scalar
+# code; what a row's entries share is written out beside each of them.
+#
 # The weight of a row's largest entry is exactly 1. What is to be the logarithm of 1 plus the rest counts such entries
-# and sums the others by themselves: beside the 1, in float32, 65,000 weights of 1e-9 would be summed in `low` alone,
-# with a rounding error each, 8 units in the last place in all in a single lane of 64, and 1,000 down a column.
+# and sums the others by themselves: beside the 1, in float32, 65,000 weights of 1e-9 would be summed in the rounding
+# errors alone, with one of its own each, 8 units in the last place in all.
 LONG_ROWS = """
-def load_row(x, start, length, values, place, padded, scale):
-    result = read(x[at(start, 0)], scale)
-    for i in range(length):
-        value = read(x[at(start, i)], scale)
-        values[at(place, i)] = value
-        result = maximum(result, value)
-    for i in range(length, padded):
-        values[at(place, i)] = -np.inf
-    return result
+def read_rows(x, start, size, values, scale):
+    for i in range(size):
+        values[at(0, i)] = read(x[at(start, i)], scale)
 
-def add_weights(values, place, padded, largest, scale, total, low, lanes):
-    for first in range(0, padded, LANES):
-        for j in range(LANES):
-            e = weight(values[at(place + first, j)], largest, scale)
-            values[at(place + first, j)] = e
-            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], e)
+def load_rows(grad, start, size, grads):
+    for i in range(size):
+        grads[at(0, i)] = load(grad[at(start, i)])
 
-def add_rests(values, place, padded, largest, scale, total, low, count, lanes):
-    for first in range(0, padded, LANES):
-        for j in range(LANES):
-            value = values[at(place + first, j)]
-            e = ZERO if value == largest else weight(value, largest, scale)
-            count[at(lanes, j)] += ONE if value == largest else ZERO
-            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], e)
+def weigh(x, start, size, largest, scale, values, piece):
+    for i in range(size):
+        values[at(piece, i)] = weight(x[at(start, i)], largest[at(0, i)], scale)
 
-def add_terms(grad, start, length, values, place, total, low, lanes):
-    for first in range(0, length, LANES):
-        for j in range(min(LANES, length - first)):
-            part = term(stored(values[at(place + first, j)]), load(grad[at(start + first, j)]))
-            total[at(lanes, j)], low[at(lanes, j)] = add(total[at(lanes, j)], low[at(lanes, j)], part)
+def weigh_in_place(values, start, size, largest, scale, same, piece):
+    for i in range(size):
+        values[at(piece, i)] = weight(values[at(piece, i)], largest[at(0, i)], scale)
 
-def divide(values, place, total, out, start, length):
-    for i in range(length):
-        out[at(start, i)] = store(values[at(place, i)] / total)
+def weigh_rests(x, start, size, largest, scale, parts):
+    for i in range(size):
+        value = x[at(start, i)]
+        e = weight(value, largest[at(0, i)], scale)
+        parts[at(0, i)] = ONE if value == largest[at(0, i)] else e
 
-def subtract(values, place, largest, log_high, log_low, scale, out, start, length):
-    for i in range(length):
-        out[at(start, i)] = store(entry(values[at(place, i)], largest, log_high, log_low, scale))
+def make_terms(values, piece, grads, start, size, parts):
+    for i in range(size):
+        parts[at(0, i)] = term(values[at(piece, i)], grads[at(start, i)])
 
-def multiply(values, place, factor, out, start, length):
-    for i in range(length):
-        out[at(start, i)] = store(gradient(values[at(place, i)], factor))
+def divide(values, piece, size, total, out, start):
+    for i in range(size):
+        out[at(start, i)] = store(values[at(piece, i)] / total[at(0, i)])
 
-def row_gradient(grad, begin, values, place, first, second, out, start, length):
-    for i in range(length):
-        g = load(grad[at(begin, i)])
-        out[at(start, i)] = store(gradient(stored(values[at(place, i)]), g, first, second))
+def subtract(x, begin, size, largest, high, low, scale, out, start):
+    for i in range(size):
+        lead = x[at(begin, i)]
+        out[at(start, i)] = store(entry(lead, largest[at(0, i)], high[at(0, i)], low[at(0, i)], scale))
+
+def multiply(values, piece, size, factor, out, start):
+    for i in range(size):
+        out[at(start, i)] = store(gradient(values[at(piece, i)], factor[at(0, i)]))
+
+def row_gradient(values, piece, grads, begin, size, first, second, out, start):
+    for i in range(size):
+        g = grads[at(begin, i)]
+        out[at(start, i)] = store(gradient(values[at(piece, i)], g, first[at(0, i)], second[at(0, i)]))
 
 def long_rows({grad}x, out, length, scale):
-    padded = (length + LANES - 1) // LANES * LANES
-    group = max(1, GROUPED // padded)
-    values, largest = np.empty(group * padded, number), np.empty(group, number)
-    total, low = np.zeros(group * LANES, number), np.zeros(group * LANES, number)
-    count = np.zeros(group * LANES, number) if COUNTS else total
+    group, part, room = max(1, PIECE // length), min(PIECE, length), max(PIECE, length)
+    values, scratch = np.empty(room, number), np.empty((4, PIECE + WIDTH), number)
+    largest, first, second, parts = scratch[0], scratch[1], scratch[2], scratch[3]
+    sums = np.empty((4, group), number)
+    total, low, left, norm = sums[0], sums[1], sums[2], sums[3]
+    {prepare}
     for start in range(0, x.size, group * length):
         rows = min(group, (x.size - start) // length)
-        for k in range(rows):
-            largest[k] = load_row(x, start + k * length, length, values, k * padded, padded, scale)
-        for k in range(rows):
-            {sum}(values, k * padded, padded, largest[k], scale, total, low, {count}k * LANES)
-        for k in range(rows):
-            row, place, lanes = start + k * length, k * padded, k * LANES
-            {finish}
-
-def long_rows_from_output(grad, x, out, length, scale):
-    total, low = np.zeros(LANES, number), np.zeros(LANES, number)
-    for row in range(0, x.size, length):
-        add_terms(grad, row, length, x, row, total, low, 0)
-        first, second = shares(ONE, sum_lanes(total, low, 0), scale)
-        if is_same(grad, out) or is_same(x, out):
-            grads, part = grad[row : row + length].copy(), x[row : row + length].copy()
-            row_gradient(grads, 0, part, 0, first, second, out, row, length)
-        else:
-            row_gradient(grad, row, x, row, first, second, out, row, length)
+        count = rows * length
+        {read}{weigh}{share}{finish}
 """
+# Where an array's entries are numbers that need no conversion, they are read where they are, unless they are about to
+# be overwritten: LLVM runs a loop whose arrays overlap as scalar code.
+IN_PLACE = "if is_same({name}, out):\n        {name} = {name}.copy()\n    "
+READ_X = "read_rows(x, start, count, values, scale)\n        "
+READ_GRADS = "load_rows(grad, start, count, grads)\n        "
+SUM = """for k in range(rows):
+            total[k], low[k], left[k] = 0, 0, 0
+        for piece in range(0, count, PIECE):
+            size = min(PIECE, count - piece)
+            {terms}
+            for k in range(rows):
+                result, error, ones = sum_of({summed}, min(length, size), {without})
+                total[k], low[k] = add(total[k], low[k] + error, result)
+                left[k] += ones
+        """
+LARGEST = """for k in range(rows):
+            spread(largest, k * length, part, largest_of({x}, {x_start} + k * length, length))
+        """
+WEIGH = LARGEST + SUM.format(
+    terms="{weigher}({x}, {x_start} + piece, size, largest, scale, values, piece)",
+    summed="values, piece + k * length",
+    without="NAN",
+)
+WEIGH_RESTS = LARGEST + SUM.format(
+    terms="weigh_rests({x}, {x_start} + piece, size, largest, scale, parts)",
+    summed="parts, k * length",
+    without="ONE",
+)
+# What the entries of a row share, from the sum of its weights.
+SHARE = """for k in range(rows):
+            spread(first, k * length, part, {})
+        """
+LOGARITHM = "logarithm(largest[k * length], left[k] - ONE + (total[k] + low[k]))"
+SHARE_LOGARITHM = f"""for k in range(rows):
+            log_high, log_low = {LOGARITHM}
+            spread(first, k * length, part, log_high)
+            spread(second, k * length, part, log_low)
+        """
+SHARE_SUMS = (
+    """for k in range(rows):
+            norm[k] = {norm}
+        """
+    + SUM.format(
+        terms="make_terms({values}, {values_start} + piece, {grads}, {grads_start} + piece, size, parts)",
+        summed="parts, k * length",
+        without="NAN",
+    )
+    + """for k in range(rows):
+            one, other = shares(norm[k], total[k] + low[k], scale)
+            spread(first, k * length, part, one)
+            spread(second, k * length, part, other)
+        """
+)
+FINISH = """for piece in range(0, count, PIECE):
+            size = min(PIECE, count - piece)
+            {}"""
+DIVIDE = FINISH.format("divide(values, piece, size, first, out, start + piece)")
+SUBTRACT = FINISH.format("subtract({x}, {x_start} + piece, size, largest, first, second, scale, out, start + piece)")
+REDUCE = f"""for k in range(rows):
+            log_high, log_low = {LOGARITHM}
+            peak = largest[k * length] + (total[k] - total[k])  # NaN if an entry is
+            out[start // length + k] = store(reduced(peak, log_high, log_low))"""
+MULTIPLY = FINISH.format("multiply(values, piece, size, first, out, start + piece)")
+GRADIENT = FINISH.format(
+    "row_gradient({values}, {values_start} + piece, {grads}, {grads_start} + piece, size, first, second, out, "
+    "start + piece)"
+)
+FACTOR = SHARE.format("load(grad[start // length + k]) / (total[k] + low[k])")
+STEPS = {  # of a row: its sum of weights, what its entries share, what comes out
+    "value": (WEIGH, SHARE.format("total[k] + low[k]"), DIVIDE),
+    "log": (WEIGH_RESTS, SHARE_LOGARITHM, SUBTRACT),
+    "reduced": (WEIGH_RESTS, "", REDUCE),
+    "backward": (WEIGH, SHARE_SUMS.replace("{norm}", "total[k] + low[k]"), GRADIENT),
+    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE"), GRADIENT),
+    "reduced_backward": (WEIGH, FACTOR, MULTIPLY),
+}
+
+
+def steps(kind, is_read, is_loaded):
+    """Return what fills the braces of `LONG_ROWS` for a kind of kernel.
+
+    It is read where it is: x if `is_read`, the output's gradient if `is_loaded`.
+    """
+    has_grads = kind in ("backward", "from_output")
+    words = {"x": "x", "x_start": "start"} if is_read else {"x": "values", "x_start": "0"}
+    words |= {"grads": "grad", "grads_start": "start"} if is_loaded else {"grads": "grads", "grads_start": "0"}
+    words |= {"values": "values", "values_start": "0", "weigher": "weigh" if is_read else "weigh_in_place"}
+    if kind == "from_output":
+        words |= {"values": words["x"], "values_start": words["x_start"]}
+    prepare = "" if is_loaded or not has_grads else "grads = np.empty(room, number)"
+    for name, needed in (("x", is_read and kind in ("log", "from_output")), ("grad", is_loaded and has_grads)):
+        prepare += IN_PLACE.format(name=name) if needed else ""
+    read = ("" if is_read else READ_X) + ("" if is_loaded or not has_grads else READ_GRADS)
+    weigh, share, finish = (step.format(**words) for step in STEPS[kind])
+    return {"prepare": prepare or "pass", "read": read, "weigh": weigh, "share": share, "finish": finish}
+
 
 COLUMNS = """
 def strip_maximum(x, start, width, scale, largest):
@@ -319,25 +388,5 @@ def masked_{size}(index, {{grad}}x, mask, out, length, size, scale):
     {rows}({{grads}}part, out[start:stop], length, number(scale))
     blank(mask, start, out[start:stop])
 """
-# What is made of a row once its weights are summed. These lines stand in the loop over rows: a function for them would
-# take 36 ns a row, to count the references of its arrays.
-LOGARITHM = """rest = sum_lanes(total, low, lanes)
-            others = sum_lanes(count, low, lanes) - ONE
-            log_high, log_low = logarithm(largest[k], others + rest)
-            """
-FINISH = {
-    "value": "divide(values, place, sum_lanes(total, low, lanes), out, row, length)",
-    "log": LOGARITHM + "subtract(values, place, largest[k], log_high, log_low, scale, out, row, length)",
-    "reduced": LOGARITHM + "out[row // length] = store(reduced(largest[k], log_high, log_low))",
-    "backward": """norm = sum_lanes(total, low, lanes)
-            add_terms(grad, row, length, values, place, total, low, lanes)
-            first, second = shares(norm, sum_lanes(total, low, lanes), scale)
-            if is_same(grad, out):
-                row_gradient(grad[row : row + length].copy(), 0, values, place, first, second, out, row, length)
-            else:
-                row_gradient(grad, row, values, place, first, second, out, row, length)""",
-    "reduced_backward": """factor = load(grad[row // length]) / sum_lanes(total, low, lanes)
-            multiply(values, place, factor, out, row, length)""",
-}
 KERNELS = SUMS + LONG_ROWS + COLUMNS + DRIVERS
-KERNELS += TASKS.format(size="short", rows="short_rows") + TASKS.format(size="long", rows="{long_rows}")
+KERNELS += TASKS.format(size="short", rows="short_rows") + TASKS.format(size="long", rows="long_rows")

@@ -8,22 +8,23 @@ import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
-from numact.targets import common, cpu
-from numact.targets.cpu_row_source import FINISH, KERNELS
+from numact.targets import common, cpu, cpu_vectors, cpu_width
+from numact.targets.cpu_row_source import KERNELS, steps
 from numact.targets.cpu_threads import PARTS, TILE, Kernel
+from numact.targets.cpu_vectors import WIDTH
 
 PASSES = 2  # a row costs about twice its weights
 INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
-LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
-SHORT = 40  # rows up to this length are turned into columns: rows of 16 take a third of the time
+PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay in the L1 cache
+SHORT = 12  # rows up to this length are turned into columns, rather than padded to a vector
 TURNED = 8_192  # entries turned at a time
-GROUPED = 1_024  # entries of the rows that take each step together: a short row's steps wait for one another
 NARROW = 32  # fewer columns than this are turned into rows, up to FEW entries
 FEW = 524_288
+COLUMNS = 64  # a strip has a multiple of this
 STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
 NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
 LEAST = 128  # columns, where a wider strip would leave threads without one
-SIZES = {"LANES": LANES, "GROUPED": GROUPED, "SHORT": SHORT, "TURNED": TURNED}
+SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED}
 
 # What the braces in the kernels' source stand for, by what is computed.
 VALUE = {
@@ -31,21 +32,16 @@ VALUE = {
     "grads": "",
     "grad_part": "",
     "out_part": "out[start:stop]",
-    "sum": "add_weights",
-    "count": "",
-    "finish": FINISH["value"],
     "strip": "strip_value",
-    "long_rows": "long_rows",
     "grads_empty": "",
     "turn_grads": "",
     "turn_values": "turn_back(values, out[start : start + size], length, count)",
     "few_columns": "long_rows(turned, values, length, scale)\n    turn_back(values, out, inner, length)",
     "hide_grads": "",
 }
-LOG = VALUE | {"sum": "add_rests", "count": "count, ", "finish": FINISH["log"], "strip": "strip_log"}
+LOG = VALUE | {"strip": "strip_log"}
 REDUCED = LOG | {
     "out_part": "out[start // length : stop // length]",
-    "finish": FINISH["reduced"],
     "strip": "strip_reduced",
     "turn_values": "move(values[:rows], out[row : row + rows])",
     "few_columns": "long_rows(turned, out, length, scale)",
@@ -54,7 +50,6 @@ BACKWARD = VALUE | {
     "grad": "grad, ",
     "grads": "grads, ",
     "grad_part": "grad[start:stop], ",
-    "finish": FINISH["backward"],
     "strip": "strip_backward",
     "grads_empty": "grads = np.zeros(size, x.dtype)\n    ",
     "turn_grads": "turn(grad[start : start + size], grads, length, count)\n        ",
@@ -67,19 +62,17 @@ WORDS = {
     "log": LOG,
     "reduced": REDUCED,
     "backward": BACKWARD,
-    "from_output": BACKWARD
+    "from_output": BACKWARD,
+    "reduced_backward": VALUE
     | {
-        "long_rows": "long_rows_from_output",
-        "few_columns": BACKWARD["few_columns"].replace("long_rows", "long_rows_from_output"),
-    },
-    "reduced_backward": BACKWARD
-    | {
+        "grad": "grad, ",
+        "grads": "grads, ",
         "grad_part": "grad[start // length : stop // length], ",
-        "finish": FINISH["reduced_backward"],
         "strip": "strip_reduced_backward",
         "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
         "turn_grads": "move(grad[row : row + rows], grads[:rows])\n        ",
         "few_columns": "long_rows(grad, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+        "hide_grads": BACKWARD["hide_grads"],
     },
 }
 
@@ -114,16 +107,18 @@ def kernels(formulas, mode, dtype, scaled):
     kind = formulas.kind(mode)
     scope = common.row_scope(formulas, kind, dtype, scaled)
     number, element = scope["number"], common.storage(dtype).type
-    is_output = kind == "from_output"
+    is_output, is_number = kind == "from_output", element is number
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
-    scope |= {"ZERO": number(0), "ONE": number(1), "KEEPS": element is number, "COUNTS": kind in ("log", "reduced")}
-    scope |= {"FROM_OUTPUT": is_output, "stored": scope["load"] if is_output else number}
+    scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
+    scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
+    scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
-    source = KERNELS.format(**WORDS[kind])
+    is_read = is_number and (is_output or not scaled)
+    source = KERNELS.format(**WORDS[kind], **steps(kind, is_read, is_number))
     kernels = []
-    for function in common.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
+    for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__
         if name in RowKernels._fields:
             kernels.append(Kernel(function, "tasks"))
@@ -172,7 +167,7 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     elif inner < NARROW and SHORT < length <= FEW // inner:
         kernel, count, sizes = compiled.slab, outer, (length, inner)
     else:
-        width = max(NARROWEST, STRIP // length // LANES * LANES)
+        width = max(NARROWEST, STRIP // length // COLUMNS * COLUMNS)
         if pays:
             width = min(width, max(LEAST, outer * inner // PARTS))
         width = min(inner, width)
