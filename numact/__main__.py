@@ -4,9 +4,9 @@ import argparse
 import importlib
 import sys
 
-from numact.commands import report, warmup
+from numact.commands import bench, report, warmup
 
-COMMANDS = {"warmup": warmup}
+COMMANDS = {"bench": bench, "warmup": warmup}
 MISSING = "python -m numact needs {}: pip install 'numact[cli]'"
 
 
