@@ -1,0 +1,72 @@
+"""What the benchmarks share: the activations, the sizes, and calls of them on filled arrays."""
+
+import ast
+import os
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+import numact
+
+SIZES = [1_000, 100_000, 16_000_000]  # elements: in the first cache, in the last or the one before, in memory
+PACKAGE = Path(__file__).parents[2] / "numact"
+CHOSEN = "NUMACT_ACTIVATIONS"  # names between blanks: to try the benchmarks out on a few, not for results to keep
+
+
+def registered():
+    """Return the names of the registry's groups, read from the files here and not from the package that is measured.
+
+    Airspeed velocity finds combinations of parameters again by their numbers, so those must not depend on the commit.
+    """
+    groups, chosen = {}, os.environ.get(CHOSEN, "").split()
+    for node in ast.parse((PACKAGE / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+            names = [item.id for item in node.value.elts]
+            groups[node.targets[0].id] = [name for name in names if not chosen or name in chosen]
+    return groups
+
+
+GROUPS = registered()
+ROWWISE = GROUPS.pop("_ROWWISE")
+ELEMENTWISE = [name for names in GROUPS.values() for name in names]
+ALL = ELEMENTWISE + ROWWISE
+
+
+@lru_cache(maxsize=1)
+def values(shape, dtype):
+    """Return a filled array; what is never written to is in no page of memory."""
+    if dtype == "bfloat16":
+        import ml_dtypes  # noqa: F401  NumPy then knows the name
+    return (np.random.default_rng(0).standard_normal(shape, np.float32) * np.float32(3)).astype(dtype)
+
+
+def find(name):
+    """Return an activation; skip the benchmark for a commit that has none of this name."""
+    if name not in numact.registry:
+        raise NotImplementedError(f"this commit has no {name}")
+    return numact.registry[name]
+
+
+def shaped(name, size):
+    """Return the shape of an input of so many elements; glu halves it."""
+    return (size + size % 2,) if name == "glu" else (size,)
+
+
+def forward(name, x, with_out=True, **keywords):
+    """Return a call of the value, compiled."""
+    function = find(name)
+    arguments = function._sample(x)
+    y = function(*arguments, **keywords)
+    return partial(function, *arguments, **keywords, **({"out": y} if with_out else {}))
+
+
+def backward(name, x, with_out=True, **keywords):
+    """Return a call of the gradient, compiled."""
+    function = find(name)
+    arguments = function._sample(x)
+    gradient = function.backward(y := function(*arguments, **keywords), *arguments, **keywords)
+    return partial(function.backward, y, *arguments, **keywords, **({"out": gradient} if with_out else {}))
+
+
+CALLS = {"forward": forward, "backward": backward}
