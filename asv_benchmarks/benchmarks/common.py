@@ -9,9 +9,17 @@ import numpy as np
 
 import numact
 
-SIZES = [1_000, 100_000, 16_000_000]  # elements: in the first cache, in the last or the one before, in memory
 PACKAGE = Path(__file__).parents[2] / "numact"
-CHOSEN = "NUMACT_ACTIVATIONS"  # names between blanks: to try the benchmarks out on a few, not for results to keep
+# Names between blanks: to try the benchmarks out on these and on few arrays, not for results to keep.
+CHOSEN = os.environ.get("NUMACT_ACTIVATIONS", "").split()
+
+
+def few(values):
+    """Return values of a parameter, in a trial but the first."""
+    return values[:1] if CHOSEN else values
+
+
+SIZES = few([1_000, 100_000, 16_000_000])  # elements: in the first cache, in the last or the one before, in memory
 
 
 def registered():
@@ -19,11 +27,11 @@ def registered():
 
     Airspeed velocity finds combinations of parameters again by their numbers, so those must not depend on the commit.
     """
-    groups, chosen = {}, os.environ.get(CHOSEN, "").split()
+    groups = {}
     for node in ast.parse((PACKAGE / "__init__.py").read_text()).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
             names = [item.id for item in node.value.elts]
-            groups[node.targets[0].id] = [name for name in names if not chosen or name in chosen]
+            groups[node.targets[0].id] = [name for name in names if not CHOSEN or name in CHOSEN]
     return groups
 
 

@@ -6,7 +6,13 @@ from . import common
 class Elementwise:
     """By size, and into an array there is or a new one."""
 
-    params = (common.ELEMENTWISE, ["forward", "backward"], ["float32", "float64"], common.SIZES, ["out", "new"])
+    params = (
+        common.ELEMENTWISE,
+        ["forward", "backward"],
+        common.few(["float32", "float64"]),
+        common.SIZES,
+        ["out", "new"],
+    )
     param_names = ("activation", "direction", "dtype", "size", "result")
 
     def setup(self, name, direction, dtype, size, result):
@@ -22,4 +28,4 @@ class Elementwise:
 class HalfTypes(Elementwise):
     """Those computed in float32, where arithmetic decides."""
 
-    params = (common.ELEMENTWISE, ["forward", "backward"], ["float16", "bfloat16"], common.SIZES[1:2], ["out"])
+    params = (common.ELEMENTWISE, ["forward", "backward"], common.few(["float16", "bfloat16"]), [100_000], ["out"])

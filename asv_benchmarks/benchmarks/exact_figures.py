@@ -8,6 +8,7 @@ import numact
 
 from . import common
 
+MODELS, CAPABILITIES = common.few(list(exact.MODELS)), common.few(exact.CAPABILITIES)
 LOOP_FIGURES = ["registers for 64 bytes", "instructions per element", "cycles per element"]
 
 
@@ -37,12 +38,12 @@ class _Figures:
 class Loops(_Figures):
     """The hot loops of CPU kernels in the machine code for a CPU model."""
 
-    params = (common.ELEMENTWISE, ["value", "derivative", "backward"], list(exact.MODELS), LOOP_FIGURES)
+    params = (common.ELEMENTWISE, ["value", "derivative", "backward"], MODELS, LOOP_FIGURES)
     param_names = ("activation", "kernel", "model", "figure")
 
     def setup_cache(self):
         """Compile for each model."""
-        return compute(exact.MODELS)
+        return compute(MODELS)
 
 
 class RowLoops(Loops):
@@ -51,7 +52,7 @@ class RowLoops(Loops):
     params = (
         common.ROWWISE,
         ["value", "backward", "value of columns", "backward of columns"],
-        list(exact.MODELS),
+        MODELS,
         LOOP_FIGURES,
     )
 
@@ -62,14 +63,14 @@ class Cuda(_Figures):
     params = (
         common.ALL,
         ["value", "derivative", "backward"],
-        [f"sm_{capability}" for capability in exact.CAPABILITIES],
+        [f"sm_{capability}" for capability in CAPABILITIES],
         ["registers", "spilled bytes", "instructions", "accesses for 16 bytes"],
     )
     param_names = ("activation", "kernel", "capability", "figure")
 
     def setup_cache(self):
         """Compile for each compute capability."""
-        return compute(exact.CAPABILITIES)
+        return compute(CAPABILITIES)
 
 
 class Errors(_Figures):

@@ -25,7 +25,7 @@ def arrays(library, shape):
 class Gpu:
     """By library and size."""
 
-    params = (["cupy", "torch"], common.ALL, ["forward", "backward"], [1_000, 64_000_000])
+    params = (["cupy", "torch"], common.ALL, ["forward", "backward"], common.few([1_000, 64_000_000]))
     param_names = ("library", "activation", "direction", "size")
     unit = "ns"
 

@@ -11,7 +11,7 @@ class _Peer:
     """One library's function of a name of numact's, as peers.py calls it."""
 
     library: str
-    params = (common.ALL, ["forward", "backward"], [1_000, 100_000, 16_000_000])
+    params = (common.ALL, ["forward", "backward"], common.SIZES)
     param_names = ("activation", "direction", "size")
 
     def setup(self, name, direction, size):

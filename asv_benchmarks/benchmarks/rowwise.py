@@ -8,7 +8,13 @@ ENTRIES = 1_048_576
 class RowWise:
     """Rows that lie in a piece (axis -1), and those that are columns (axis 0)."""
 
-    params = (common.ROWWISE, ["forward", "backward"], ["float32", "float64"], [4, 32, 1_024, 65_536], [-1, 0])
+    params = (
+        common.ROWWISE,
+        ["forward", "backward"],
+        common.few(["float32", "float64"]),
+        common.few([4, 32, 1_024, 65_536]),
+        [-1, 0],
+    )
     param_names = ("activation", "direction", "dtype", "length", "axis")
 
     def setup(self, name, direction, dtype, length, axis):
