@@ -4,9 +4,9 @@ import argparse
 import importlib
 import sys
 
-from numact.commands import bench, report, warmup
+from numact.commands import bench, explain, plot, report, warmup
 
-COMMANDS = {"bench": bench, "warmup": warmup}
+COMMANDS = {"bench": bench, "warmup": warmup, "plot": plot, "explain": explain}
 MISSING = "python -m numact needs {}: pip install 'numact[cli]'"
 
 

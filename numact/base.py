@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +35,7 @@ ValueError
 
 Notes
 -----
-`.backward` {output}.
+{mechanism}`.backward` {output}.
 
 References
 ----------
@@ -67,6 +68,8 @@ class Info:
         The value in LaTeX.
     paper, use, strengths, weaknesses : str
         Where it comes from, where it is used, and why or why not.
+    mechanism : str
+        What it does to small and large inputs, and why it is used where it is.
     """
 
     range: tuple[float, float]
@@ -75,6 +78,7 @@ class Info:
     use: str
     strengths: str
     weaknesses: str
+    mechanism: str = ""
     kinks: tuple[float, ...] = ()
 
 
@@ -103,7 +107,8 @@ class Activation:
         parameters = "\n".join([self._describe(item) for item in rest] + [EXTRAS[name] for name in self._keywords])
         output = "takes `output` in the place of `{x}`" if self.takes_output else "needs `{x}`: {lost}"
         notes = NOTES.replace("{parameters}", parameters).replace("{output}", output)
-        notes = notes.format(x=x.name, paper=self.info.paper, lost=LOST)
+        mechanism = f"{textwrap.fill(self.info.mechanism, 116)}\n\n" if self.info.mechanism else ""
+        notes = notes.format(x=x.name, paper=self.info.paper, lost=LOST, mechanism=mechanism)
         self.__doc__ = document + notes + heading[2:] + example
 
     def _describe(self, parameter):

@@ -3,7 +3,7 @@
 import importlib
 import math
 import operator
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -234,6 +234,7 @@ def _parts(shape, whole=1):
             yield *outer, slice(low, low + step)
 
 
+@lru_cache(maxsize=4096, typed=True)
 def split_at(shape, axis):
     """Return the sizes (before, along, after) of an axis.
 
@@ -263,4 +264,7 @@ def deliver(result, out):
 
 def may_overlap(out, arrays):
     """Return whether writing `out` could change an input that is still to be read."""
-    return any(value is not out and np.may_share_memory(out, value) for value in arrays)
+    for value in arrays:  # noqa: SIM110 - any() takes 0.2 us more
+        if value is not out and np.may_share_memory(out, value):
+            return True
+    return False

@@ -29,8 +29,7 @@ def cuda_rows_target(formulas):
 def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function, by the formulas of its kernels, to a tuple of arrays along an axis."""
     x = arrays[-1]
-    overlaps = out is not None and isinstance(out, np.ndarray) and may_overlap(out, arrays)
-    if not overlaps and (name := dispatch._plain_dtype(arrays, x, out)):
+    if (name := dispatch._plain_dtype(arrays, x, out)) and (out is None or not may_overlap(out, arrays)):
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows):
             result = np.empty(x.shape, x.dtype) if out is None else out

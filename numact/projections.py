@@ -104,6 +104,9 @@ def _projection(*formulas, **info):
     use="attention and multi-class outputs of which only a few entries should count",
     strengths="a probability distribution with true zeros, and a gradient that costs a mean",
     weaknesses="an entry outside the support gets no gradient; slower than softmax",
+    mechanism="One threshold is subtracted from the whole row and what falls below 0 is cut off, so that the rest "
+    "adds up to 1. Entries that trail the leader by 1 or more are exactly 0. Attention over many places then rests on "
+    "a few that can be named.",
 )
 def sparsemax(x, maximum, threshold):
     """Sparsemax: the projection of each row on the probability simplex.
@@ -129,6 +132,8 @@ def sparsemax(x, maximum, threshold):
     use="decisions: the class, or the place of attention, that leads",
     strengths="exact and as fast as memory",
     weaknesses="a gradient of 0 everywhere: nothing learns through it",
+    mechanism="The first largest entry becomes 1, all others 0, by however little it leads. Nothing can be learnt "
+    "through it; it states a decision that was made.",
 )
 def hardmax(x, maximum):
     """Hardmax: 1 at the first largest entry along an axis and 0 elsewhere.

@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +31,10 @@ TypeError
 ValueError
     If `out` has another shape or is read-only, an axis is out of range, or the arrays do not broadcast or live on
     different devices. Nothing is written.
+
+Notes
+-----
+{mechanism}
 
 References
 ----------
@@ -110,6 +115,7 @@ class _OnRows(Activation):
         notes = NOTES.format(
             parameters="\n".join(["", *explained]),
             paper=self.info.paper,
+            mechanism=textwrap.fill(self.info.mechanism, 116),
             in_place="" if self._reduces else " May be `x`.",
             shape="" if self._reduces else ", shape",
         )
@@ -134,6 +140,8 @@ class Rowwise(_OnRows):
         """Return the axis, the mask and the scale."""
         if len(arguments) == 1 and not keywords:
             return arguments[0], None, self._scale
+        if not arguments and keywords.keys() == {"axis"}:  # sorting out any arguments takes 1.5 us
+            return keywords["axis"], None, self._scale
         axis, *rest = self._resolve(arguments, keywords)
         mask, scale = rest or (None, self._scale)
         try:

@@ -163,6 +163,10 @@ LOGSUMEXP = Formulas(
     use="multi-class outputs; attention weights",
     strengths="a probability distribution, differentiable, that grows with each entry's lead",
     weaknesses="never exactly 0; one outlier takes nearly all the weight",
+    mechanism="Only differences within a row count: equal entries share equally, and an entry that leads by d gets "
+    "e^(s d) times the weight of the other. A large scale, a low temperature, tends to hardmax; a small one to equal "
+    "weights. Classifiers and attention use it because the weights are positive, add up to 1 and pass a gradient to "
+    "every entry.",
 )
 def softmax(x, maximum, total):
     """Softmax: exp of each entry over the sum of exp along an axis.
@@ -187,6 +191,9 @@ def softmax(x, maximum, total):
     use="multi-class outputs that go into a negative log-likelihood",
     strengths="keeps the digits of probabilities near 1 and of those too small for softmax",
     weaknesses="unbounded below; no probabilities until exp is taken",
+    mechanism="Each entry less the logarithm of the row's sum of exponentials. Entries far below the leader keep "
+    "their distance to it as a plain number where softmax would give 0, and the leader of a clear row keeps the "
+    "digits that 1 minus a tiny number would lose. The loss of a classifier is one entry of it.",
 )
 def log_softmax(x, maximum, total):
     """Logarithm of softmax: each entry less the logarithm of the sum of exp along an axis.
@@ -214,6 +221,8 @@ def log_softmax(x, maximum, total):
     use="weights that favour small entries: distances, energies, costs",
     strengths="a probability distribution over costs without negating them first",
     weaknesses="those of softmax: never exactly 0, and one low outlier takes nearly all the weight",
+    mechanism="As softmax, with the smallest entry first: an entry that is larger by d gets e^-d times the weight. "
+    "Distances and energies become weights without being negated.",
 )
 def softmin(x, minimum, total):
     """Softmin: softmax of -x along an axis.
@@ -237,6 +246,9 @@ def softmin(x, minimum, total):
     use="partition functions; sums of probabilities kept as logarithms; a smooth maximum",
     strengths="overflows for no finite input; smooth, convex, and at most log(n) above the largest entry",
     weaknesses="relative accuracy is lost where the largest entry and the logarithm cancel",
+    mechanism="The largest entry plus a correction between 0 and log(n): where one entry leads, nearly that entry, "
+    "and where n are equal, log(n) more. Its gradient is softmax, so every entry takes part; the maximum would only "
+    "move its leader.",
 )
 def logsumexp(maximum, total):
     """Logarithm of the sum of exp along one axis, several or all.

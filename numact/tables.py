@@ -33,7 +33,7 @@ def table(format="text"):
     """
     from numact import __all__, registry
 
-    rows = [_cells(registry[name]) for name in registry if name in __all__]
+    rows = [describe(registry[name]) for name in registry if name in __all__]
     if format == "markdown":
         lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -43,8 +43,8 @@ def table(format="text"):
     return "\n".join(line for cells in (COLUMNS, rules, *rows) for line in _wrapped(cells))
 
 
-def _cells(function):
-    """Return the cells of an activation's row."""
+def describe(function):
+    """Return the cells of an activation's row, one for each of `COLUMNS`."""
     info = function.info
     listed = [item for item in inspect.signature(function).parameters.values() if item.name not in ("bias", "out")]
     name = f"{function.__name__}{inspect.Signature(listed)}"

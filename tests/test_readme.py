@@ -23,11 +23,12 @@ def test_table_as_text():
 
 
 def test_numpy_examples_run():
-    numpy_code, _, own_code, several_code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    numpy_code, _, own_code, several_code, diagnostics_code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     scope = {"na": na}
     exec(numpy_code.replace("4096", "64"), scope)
     exec(own_code, scope)
     exec(several_code, scope)
+    exec(diagnostics_code, scope)
     assert scope["gradient"].shape == (64, 64)
     assert scope["gaussian"](0.0) == 1.0
     assert scope["gaussian"].grad(1.0) < 0

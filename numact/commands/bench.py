@@ -158,7 +158,7 @@ def check_paths(options):
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise ValueError("--plot needs matplotlib: pip install matplotlib") from None
+            raise ValueError("--plot needs matplotlib: pip install 'numact[cli]'") from None
         known = Figure().canvas.get_supported_filetypes()
         if Path(options.plot).suffix[1:] not in known:
             raise ValueError(f"--plot cannot write {options.plot}; it writes {', '.join(known)}")

@@ -15,6 +15,8 @@ MOBILE = "Howard et al., Searching for MobileNetV3, ICCV 2019"
     use="in place of tanh where arithmetic is dear; clipping",
     strengths="two instructions",
     weaknesses="no gradient outside its bounds",
+    mechanism="Inputs between the bounds pass as they are; beyond, the output stays at the bound and the derivative "
+    "is 0. It is the tanh of arithmetic that has no exponential, and it clips whatever must not grow.",
 )
 def hardtanh(x, min_val=-1.0, max_val=1.0):
     """Piecewise linear tanh: x, held between min_val and max_val.
@@ -50,6 +52,8 @@ def hardtanh_slope(output, min_val=-1.0, max_val=1.0):
     use="gates of networks that run on small devices",
     strengths="a sigmoid without an exponential, exactly 0 and 1 in the end",
     weaknesses="no gradient where it is 0 or 1",
+    mechanism="A straight line through 1/2, cut off at 0 and 1: within -3 and 3 the slope is 1/6, beyond them the "
+    "gate is wholly closed or open. Small devices compute it in fixed-point numbers without a table.",
 )
 def hardsigmoid(x, alpha=1 / 6, beta=0.5):
     """Piecewise linear sigmoid: alpha * x + beta, held between 0 and 1.
@@ -81,6 +85,8 @@ def hardsigmoid_grad(x, alpha=1 / 6, beta=0.5):
     use="convolutional networks on small devices, in place of silu",
     strengths="the shape of silu without an exponential",
     weaknesses="no gradient below -3; not monotone",
+    mechanism="0 up to -3, the input itself from 3 on, and a parabola between that dips to -0.375. MobileNetV3 "
+    "replaced silu with it, since it fits silu's shape with a multiplication and two comparisons.",
 )
 def hardswish(x):
     """Piecewise quadratic silu: x * hardsigmoid(x).
@@ -110,6 +116,8 @@ def hardswish_grad(x):
     use="sparse coding; denoising",
     strengths="exact zeros, and what remains is not biased",
     weaknesses="jumps at -lambd and lambd; no gradient between them",
+    mechanism="Inputs of a magnitude up to lambd become 0, all others pass as they are. Noise below the threshold "
+    "vanishes, and what stands above it is left unchanged.",
 )
 def hardshrink(x, lambd=0.5):
     """Hard shrinkage: x where |x| is above lambd, else 0.
@@ -144,6 +152,8 @@ def hardshrink_slope(output, lambd=0.5):
     use="sparse coding: the proximal operator of the absolute value",
     strengths="exact zeros, and continuous",
     weaknesses="every value is biased by lambd; no gradient between -lambd and lambd",
+    mechanism="Inputs of a magnitude up to lambd become 0, all others move towards 0 by lambd. It is what one step "
+    "of minimising a penalty lambd |x| does, which is why iterations for sparse codes are made of it.",
 )
 def softshrink(x, lambd=0.5):
     """Soft shrinkage: x drawn towards 0 by lambd, and 0 where |x| is no more than that.
@@ -181,6 +191,8 @@ FENCHEL = "Blondel, Martins and Niculae, Learning with Fenchel-Young Losses, JML
     use="probabilities that may be exactly 0 or 1",
     strengths="sparsemax for two classes: exact zeros; no exponential",
     weaknesses="no gradient where it is 0 or 1",
+    mechanism="A straight line through 1/2, cut off at 0 and 1, with the slope 1/2 between -1 and 1. It is the "
+    "probability of the first of two classes under sparsemax, so that a clear case gets exactly 0 or 1.",
 )
 def sparse_sigmoid(x):
     """Sparse sigmoid: (x + 1) / 2, held between 0 and 1.
@@ -208,6 +220,8 @@ def sparse_sigmoid_grad(x):
     use="in place of softplus where zeros are wanted",
     strengths="smooth like softplus, and exactly 0 and x in the end; no exponential",
     weaknesses="no gradient below -1",
+    mechanism="0 up to -1, the input itself from 1 on, a parabola between: softplus with exact ends. Its derivative "
+    "is sparse_sigmoid, as softplus's is sigmoid.",
 )
 def sparse_plus(x):
     """Sparse softplus: 0 up to -1, x from 1 on, and the parabola (x + 1)^2 / 4 between.

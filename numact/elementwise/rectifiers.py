@@ -13,6 +13,9 @@ NAN = float("nan")
     use="hidden layers of convolutional networks",
     strengths="one instruction; the gradient of an active unit does not vanish",
     weaknesses="a unit whose input stays negative never learns again",
+    mechanism="Negative inputs become 0, positive ones pass as they are, small or large. The derivative of an active "
+    "unit is 1, so depth does not shrink the gradient, and the exact zeros make the outputs sparse. Convolutional "
+    "networks took to it because it is that cheap.",
 )
 def relu(x):
     """Rectified linear unit: x where x is positive, else 0.
@@ -47,6 +50,9 @@ def relu_slope(output):
     use="hidden layers where relu units die; discriminators",
     strengths="as cheap as relu, and a unit with negative input still learns",
     weaknesses="the slope is one more number to choose",
+    mechanism="Positive inputs pass; negative ones are multiplied by a small slope, so their gradient is that slope "
+    "and not 0. A unit that was pushed below 0 can come back. Discriminators use it because they must pass a gradient "
+    "to the generator from every input.",
 )
 def leaky_relu(x, negative_slope=0.01):
     """Leaky rectified linear unit: x where x is positive, else negative_slope * x.
@@ -82,6 +88,8 @@ def leaky_relu_slope(output, negative_slope=0.01):
     use="convolutional networks that run in low precision",
     strengths="as cheap as relu, and bounded, so that its outputs fit few bits",
     weaknesses="no gradient below 0 and none above 6",
+    mechanism="As relu up to 6, and 6 beyond. Since every output lies between 0 and 6, the fixed-point numbers of a "
+    "phone's chip can spread their few steps over a known interval.",
 )
 def relu6(x):
     """Rectified linear unit that stops at 6.
@@ -115,6 +123,9 @@ def relu6_slope(output):
     use="hidden layers of transformers",
     strengths="as cheap as relu, with a continuous derivative",
     weaknesses="grows fast: large inputs overflow in half precision",
+    mechanism="Negative inputs become 0, small positive ones smaller still, and large ones grow as the square. The "
+    "derivative 2 x starts from 0 without a jump. In the feed-forward layers of language models this gave a lower "
+    "loss than relu or gelu for the same work (So et al.).",
 )
 def squared_relu(x):
     """Squared rectified linear unit: x^2 where x is positive, else 0.
@@ -143,6 +154,8 @@ def squared_relu_grad(x):
     use="replacing small inputs by a constant",
     strengths="relu with a threshold and a floor of one's own",
     weaknesses="jumps at the threshold unless the value equals it; two numbers to choose",
+    mechanism="Inputs above the threshold pass as they are; all others, however small, become one constant. The "
+    "gradient passes where the input passed. With both numbers 0 it is relu.",
 )
 def threshold(x, /, threshold, value):
     """Threshold: x where x is above the threshold, else the value.
@@ -178,6 +191,8 @@ def threshold_slope(output, /, threshold, value):
     use="hidden layers of convolutional networks, with a weight for each channel",
     strengths="the slope of negative inputs is learnt",
     weaknesses="more to learn; with small data it overfits",
+    mechanism="Positive inputs pass; negative ones are multiplied by a weight that is learnt, mostly one for each "
+    "channel. The network decides for itself between relu (weight 0), a leaky unit and a straight line (weight 1).",
 )
 def prelu(x, weight):
     """Parametric rectified linear unit: x where x is positive, else weight * x.

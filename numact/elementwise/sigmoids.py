@@ -12,6 +12,9 @@ from numact.primitives import copysign, fma
     use="binary outputs; gates of recurrent networks",
     strengths="a probability: smooth, monotone, bounded",
     weaknesses="saturates on both sides, where the gradient vanishes; not centred on 0",
+    mechanism="Inputs near 0 are mapped to 1/2 plus a quarter of themselves; large ones approach 0 or 1 without "
+    "reaching them in exact arithmetic. The derivative is at most 1/4 and fades like e^-|x|, which is why stacks of "
+    "it stop learning, and why it remains where a probability or a gate is wanted.",
 )
 def sigmoid(x):
     """Logistic sigmoid, 1 / (1 + exp(-x)).
@@ -44,6 +47,9 @@ def sigmoid_grad(x):
     use="recurrent networks; outputs between -1 and 1",
     strengths="bounded, odd, and steep at 0",
     weaknesses="saturates on both sides, where the gradient vanishes",
+    mechanism="Small inputs pass nearly unchanged, since the slope at 0 is 1; large ones approach -1 or 1. Outputs "
+    "are centred on 0 and bounded, so that a recurrent network can feed them back for many steps without growth. The "
+    "derivative fades like 4 e^-2|x|.",
 )
 def tanh(x):
     """Hyperbolic tangent.
@@ -80,6 +86,9 @@ FAR = 2.0**60  # from here on x / (1 + x) rounds to 1; below inf, which would gi
     use="where tanh saturates too early",
     strengths="no exponential; its gradient fades like 1 / x^2, not like e^-2x",
     weaknesses="approaches its bounds slowly",
+    mechanism="Small inputs pass nearly unchanged; large ones approach -1 or 1, but slowly, with a rest of 1 / |x|. "
+    "A unit that is far out keeps a derivative of 1 / (1 + |x|)^2 and so keeps learning where tanh would have "
+    "stopped.",
 )
 def softsign(x):
     """Softsign, x / (1 + |x|).

@@ -30,6 +30,9 @@ INFINITY = float("inf")
     use="outputs that must be positive, such as a scale or a rate; a smooth stand-in for relu",
     strengths="smooth and convex; its derivative is the sigmoid, so it never vanishes",
     weaknesses="dearer than relu; not 0 for negative inputs",
+    mechanism="Large inputs pass, large negative ones become e^x, nearly 0 but still positive, and 0 becomes log 2. "
+    "The rounded corner keeps the derivative, the sigmoid, above 0 everywhere. It makes a positive scale of any "
+    "number without the growth of an exponential.",
 )
 def softplus(x, beta=1.0, threshold=INFINITY):
     """Logarithm of 1 + e^(beta x), over beta: relu with a rounded corner.
@@ -93,6 +96,9 @@ def softplus_slope(output, beta=1.0, threshold=INFINITY):
     use="the loss of binary classification, contrastive learning and preference learning",
     strengths="the logarithm of a probability that has underflown, with all its digits",
     weaknesses="unbounded below; for a loss, not for hidden layers",
+    mechanism="Large positive inputs give nearly 0, large negative ones give nearly themselves, and the gradient "
+    "there is 1: a wrong answer is pushed back with full strength however sure it was. Losses need the logarithm of a "
+    "probability, and taking it after sigmoid would give -inf where that underflows.",
 )
 def log_sigmoid(x):
     """Logarithm of the sigmoid, -softplus(-x).
@@ -151,6 +157,9 @@ def mish_terms(x):
     use="hidden layers of convolutional networks, object detectors above all",
     strengths="smooth, and passes a little of negative inputs, so units seldom die",
     weaknesses="dearer than relu; not monotone",
+    mechanism="The input times the tanh of its softplus: large inputs pass, large negative ones become 0, those near "
+    "0 are multiplied by 0.6. The dip to -0.31 near -1.19 keeps a gradient below 0. Detectors of the YOLO family use "
+    "it, where a little more arithmetic in each unit is cheap beside the convolutions.",
 )
 def mish(x):
     """x times the tanh of its softplus.
@@ -193,6 +202,8 @@ def mish_grad(x):
     use="sparse coding, where small codes are to shrink to 0",
     strengths="smooth; shrinks small inputs to their cube and moves large ones by 1",
     weaknesses="the gradient vanishes at 0",
+    mechanism="Small inputs shrink to a third of their cube, nearly 0; large ones are moved towards 0 by 1. It is a "
+    "soft threshold without a kink, for codes in which small entries are noise.",
 )
 def tanhshrink(x):
     """x less its hyperbolic tangent.
@@ -268,6 +279,8 @@ def squareplus_parts(x, b):
     use="softplus where exponentials are dear",
     strengths="smooth and monotone, from one square root; b sets how round the corner is",
     weaknesses="nears 0 slowly, as -b / (4 x)",
+    mechanism="Large inputs pass, large negative ones become about b / (4 |x|), and 0 becomes sqrt(b) / 2. It bends "
+    "like softplus, but only arithmetic and a square root are needed, which is cheap on every chip.",
 )
 def squareplus(x, b=4.0):
     """Half of x plus the square root of x^2 + b: a smooth rectifier without exponentials.

@@ -1,6 +1,6 @@
 """CPU kernels for row-wise functions: which formulas and which source make them, and which of them an array needs."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numba
@@ -152,28 +152,35 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     mask : array of bool, optional
         Where it is true an entry takes part. Then nothing may come after the axis.
     """
-    size = arrays[-1].size
-    if size == 0:
+    if arrays[-1].size == 0:
         return
-    compiled = kernels(formulas, mode, dtype, scale != 1.0)
+    kernel, pays, count, sizes = plan(formulas, mode, dtype, scale != 1.0, mask is not None, shape)
+    masks = () if mask is None else (mask,)
+    kernel.run(pays, count, *arrays, *masks, out, *sizes, scale)
+
+
+@lru_cache(maxsize=4096)
+def plan(formulas, mode, dtype, scaled, is_masked, shape):
+    """Return the kernel for rows of a shape, whether threads pay, how many tasks there are, and the sizes it is told.
+
+    Kept for the next call: it takes 1 us, and a call for few rows 4.
+    """
+    compiled = kernels(formulas, mode, dtype, scaled)
     outer, length, inner = shape
+    size = outer * length * inner
     pays = size >= compiled.parallel_from
     if inner == 1:
         names = ("short", "masked_short") if length <= SHORT else ("long", "masked_long")
-        kernel = getattr(compiled, names[mask is not None])
         tile = min(TILE, size // PARTS) if pays else size
         tile = max(1, tile // length) * length
-        count, sizes = -(-size // tile), (length, tile)
-    elif inner < NARROW and SHORT < length <= FEW // inner:
-        kernel, count, sizes = compiled.slab, outer, (length, inner)
-    else:
-        width = max(NARROWEST, STRIP // length // COLUMNS * COLUMNS)
-        if pays:
-            width = min(width, max(LEAST, outer * inner // PARTS))
-        width = min(inner, width)
-        kernel, count, sizes = compiled.strip, outer * -(-inner // width), (length, inner, width)
-    masks = () if mask is None else (mask,)
-    kernel.run(pays, count, *arrays, *masks, out, *sizes, scale)
+        return getattr(compiled, names[is_masked]), pays, -(-size // tile), (length, tile)
+    if inner < NARROW and SHORT < length <= FEW // inner:
+        return compiled.slab, pays, outer, (length, inner)
+    width = max(NARROWEST, STRIP // length // COLUMNS * COLUMNS)
+    if pays:
+        width = min(width, max(LEAST, outer * inner // PARTS))
+    width = min(inner, width)
+    return compiled.strip, pays, outer * -(-inner // width), (length, inner, width)
 
 
 @cache
