@@ -67,7 +67,7 @@ class Memory:
     def peakmem_call(self, name):
         """Call."""
         function = common.find(name)
-        return function(*function._sample(self.x))
+        return function(*common.arguments_of(function, self.x))
 
 
 class Start:

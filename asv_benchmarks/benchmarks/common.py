@@ -61,10 +61,15 @@ def shaped(name, size):
     return (size + size % 2,) if name == "glu" else (size,)
 
 
+def arguments_of(function, x):
+    """Return what to call an activation with: its first commits took one array, and had no samples."""
+    return function._sample(x) if hasattr(function, "_sample") else (x,)
+
+
 def forward(name, x, with_out=True, **keywords):
     """Return a call of the value, compiled."""
     function = find(name)
-    arguments = function._sample(x)
+    arguments = arguments_of(function, x)
     y = function(*arguments, **keywords)
     return partial(function, *arguments, **keywords, **({"out": y} if with_out else {}))
 
@@ -72,7 +77,7 @@ def forward(name, x, with_out=True, **keywords):
 def backward(name, x, with_out=True, **keywords):
     """Return a call of the gradient, compiled."""
     function = find(name)
-    arguments = function._sample(x)
+    arguments = arguments_of(function, x)
     gradient = function.backward(y := function(*arguments, **keywords), *arguments, **keywords)
     return partial(function.backward, y, *arguments, **keywords, **({"out": gradient} if with_out else {}))
 
