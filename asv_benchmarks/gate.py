@@ -93,16 +93,21 @@ def list_cases(names):
 
 
 def race(case, workers):
-    """Return the ratios of a case's time to that of a copy, by side, each round's sides one after the other."""
+    """Return a case's time in times a copy's, by side: the median and the least; a round's sides follow one another."""
     for worker in workers.values():
         for name in ("numact", "copy"):
             worker.ask("prepare", name, *case)
-    ratios = {side: [] for side in workers}
+    rounds = {side: [] for side in workers}
     for turn in range(ROUNDS):
         for side in list(workers)[:: -1 if turn % 2 else 1]:
-            seconds = [workers[side].ask("measure", name)["seconds"] for name in ("numact", "copy")]
-            ratios[side].append(seconds[0] / seconds[1])
-    return ratios
+            rounds[side].append([workers[side].ask("measure", name)["seconds"] for name in ("numact", "copy")])
+    return {side: (statistics.median(x / y for x, y in found), least(found)) for side, found in rounds.items()}
+
+
+def least(found):
+    """Return the least time in times the least of a copy: a copy that was disturbed makes no small figure of it."""
+    times, copies = zip(*found, strict=True)
+    return min(times) / min(copies)
 
 
 def ratios_of_sides(cases, folders):
@@ -112,10 +117,9 @@ def ratios_of_sides(cases, folders):
         for side, folder in folders.items():
             workers[side] = Worker("numact", 1, PYTHONPATH=str(folder))
         for case in cases:
-            ratios = race(case, workers)
-            before, after = (statistics.median(ratios[side]) for side in ("before", "after"))
-            least = min(ratios["after"]) / min(ratios["before"])
-            found[case] = before, after, min(after / before, least)
+            figures = race(case, workers)
+            before, after = figures["before"], figures["after"]
+            found[case] = before[0], after[0], min(after[0] / before[0], after[1] / before[1])
     finally:
         for worker in workers.values():
             worker.end()
