@@ -180,6 +180,12 @@ def test_other_functions_of_special_rows():
             np.testing.assert_allclose(function(cuda.to_device(x)).copy_to_host(), function(x), rtol=1e-5, atol=1e-7)
 
 
+def test_parameters_beyond_float32():
+    x = host(100)
+    same(na.leaky_relu(cuda.to_device(x), 1e300), na.leaky_relu(x, 1e300))
+    same(na.softplus(cuda.to_device(x), threshold=np.inf), na.softplus(x))
+
+
 def test_a_refused_launch_names_the_kernel():
     function, _ = target.vectors_function(na.relu._value, "float32", 1)
     kernel = target.kept_launcher(function, 3, 0, np.float32, 0, 0)
