@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from numact import derived, dispatch
+from numact import derived, dispatch, foreign
 from numact.binding import Formula, FormulaError
 
 NOTES = """
@@ -134,6 +134,10 @@ class Activation:
         """Whether `.backward` takes the output in the place of the input."""
         return False
 
+    def gives_several(self, keywords):
+        """Return whether a call with these keywords has a gradient by each of several arrays."""
+        return False
+
     def _sample(self, x):
         """Return arguments to try a call with: x for each array, 1 for each number that has no default."""
         return (x,)
@@ -237,10 +241,13 @@ class Elementwise(Activation):
         """Return the value at each element of x; see the activation's own documentation."""
         if stream is not None:
             return dispatch.on_stream(stream, self, x, *arguments, bias=bias, out=out, **keywords)
-        form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
-        if bias is None:
-            return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
-        return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
+        try:
+            form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
+            if bias is None:
+                return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
+            return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, bias=bias, out=out, **keywords)
 
     def grad(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the derivative at each element of x.
@@ -250,10 +257,13 @@ class Elementwise(Activation):
         """
         if stream is not None:
             return dispatch.on_stream(stream, self.grad, x, *arguments, out=out, **keywords)
-        form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
-        if arrays:
-            return dispatch.gradients(form._differentiable(), (x, *arrays), numbers, out, summed=False)
-        return dispatch.elementwise(form._differentiable(), (x,), numbers, out)
+        try:
+            form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
+            if arrays:
+                return dispatch.gradients(form._differentiable(), (x, *arrays), numbers, out, summed=False)
+            return dispatch.elementwise(form._differentiable(), (x,), numbers, out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.grad, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x=None, /, *arguments, output=None, bias=None, out=None, stream=None, **keywords):
         """Return grad_output times the derivative at x, in one pass.
@@ -285,17 +295,21 @@ class Elementwise(Activation):
         if stream is not None:
             given = {"output": output, "bias": bias, "out": out, **keywords}
             return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
-        if output is not None:
-            return self._from_output(grad_output, x, arguments, output, bias, out, keywords)
-        if x is None:
-            raise TypeError(f"{self.__name__}.backward needs x, or output= in its place")
-        form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
-        form._differentiable()
-        if bias is not None:
-            return dispatch.gradients(form._biased_product, (grad_output, x, *arrays, bias), numbers, out)
-        if arrays:
-            return dispatch.gradients(form._product, (grad_output, x, *arrays), numbers, out)
-        return dispatch.elementwise(form._product, (grad_output, x), numbers, out)
+        try:
+            if output is not None:
+                return self._from_output(grad_output, x, arguments, output, bias, out, keywords)
+            if x is None:
+                raise TypeError(f"{self.__name__}.backward needs x, or output= in its place")
+            form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
+            form._differentiable()
+            if bias is not None:
+                return dispatch.gradients(form._biased_product, (grad_output, x, *arrays, bias), numbers, out)
+            if arrays:
+                return dispatch.gradients(form._product, (grad_output, x, *arrays), numbers, out)
+            return dispatch.elementwise(form._product, (grad_output, x), numbers, out)
+        except TypeError as error:
+            keywords |= {"output": output, "bias": bias, "out": out}
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, **keywords)
 
     def _from_output(self, grad_output, x, arguments, output, bias, out, keywords):
         if x is not None or bias is not None:
@@ -313,6 +327,10 @@ class Elementwise(Activation):
     def _sample(self, x):
         parameters = [self._defaults[name] for name in self._value.parameters]
         return (x,) * len(self._value.inputs) + (1.0,) * parameters.count(inspect.Parameter.empty)
+
+    def gives_several(self, keywords):
+        """Return whether a call with these keywords has a gradient by each of several arrays."""
+        return len(self._value.inputs) > 1 or keywords.get("bias") is not None
 
     def _differentiable(self):
         if self._derivative is None:

@@ -106,6 +106,8 @@ def find_interop(arrays, out):
         If an argument is no array that numact knows.
     """
     named = arrays if out is None else {**arrays, "out": out}
+    if any(getattr(value, "requires_grad", False) for value in named.values()):
+        raise TypeError("an array takes part in automatic differentiation")  # which its library's own module knows of
     on_gpu = [name for name, value in named.items() if is_cuda(value)]
     if on_gpu:
         cuda_target()
@@ -216,7 +218,7 @@ def cuda_target():
 
 def _check_cpu_type(name, value):
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; pass {name}.filled(...) or {name}.data")
+        raise TypeError(f"{name} is a masked array")  # see `numact.foreign`
     if not isinstance(value, (np.ndarray, np.generic, *PYTHON_TYPES)):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise TypeError(f"{name} is a {kind}; numact takes NumPy and GPU arrays: pass numpy.asarray({name})")

@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 
-from numact import dispatch
+from numact import dispatch, foreign
 from numact.base import Elementwise, Info, activation
 from numact.binding import Formula
 from numact.elementary import (
@@ -43,13 +43,19 @@ class Halved(Elementwise):
         """Return the value of the halves of x; see the activation's own documentation."""
         if stream is not None:
             return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
-        return dispatch.elementwise(self._value, self._split(x, *self._resolve(arguments, keywords)), (), out)
+        try:
+            return dispatch.elementwise(self._value, self._split(x, *self._resolve(arguments, keywords)), (), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
     def grad(self, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the derivative by each element of x, that is, what `.backward` gives for a gradient of ones."""
         if stream is not None:
             return dispatch.on_stream(stream, self.grad, x, *arguments, out=out, **keywords)
-        return self._gradient((), self._derivative, x, self._resolve(arguments, keywords), out)
+        try:
+            return self._gradient((), self._derivative, x, self._resolve(arguments, keywords), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.grad, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
@@ -70,7 +76,10 @@ class Halved(Elementwise):
         """
         if stream is not None:
             return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, out=out, **keywords)
-        return self._gradient((grad_output,), self._product, x, self._resolve(arguments, keywords), out)
+        try:
+            return self._gradient((grad_output,), self._product, x, self._resolve(arguments, keywords), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, out=out, **keywords)
 
     def _gradient(self, grad_output, formula, x, axis, out):
         result = dispatch.empty_like(x) if out is None else out
@@ -84,6 +93,8 @@ class Halved(Elementwise):
     def _split(self, x, axis):
         """Return the halves of an array along an axis as views."""
         x = np.asarray(x) if isinstance(x, dispatch.PYTHON_TYPES) else x
+        if type(x) is not np.ndarray:
+            dispatch.find_interop({"x": x}, None)  # what is no array here cannot be cut, either
         axis = operator.index(axis)
         if not -len(x.shape) <= axis < len(x.shape):
             raise np.exceptions.AxisError(axis, len(x.shape))

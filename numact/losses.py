@@ -2,7 +2,7 @@
 
 import functools
 
-from numact import dispatch
+from numact import dispatch, foreign
 from numact.dispatch_losses import Options, cross_entropy
 
 
@@ -71,6 +71,7 @@ class SoftmaxCrossEntropy:
     """
 
     __name__ = __qualname__ = "softmax_cross_entropy"
+    takes_output = False
 
     def __repr__(self):
         return "<loss softmax_cross_entropy>"
@@ -98,7 +99,10 @@ class SoftmaxCrossEntropy:
             given = labels, axis, reduction, ignore_index, label_smoothing
             return dispatch.on_stream(stream, self, logits, *given, out=out)
         options = Options(axis, reduction, ignore_index, label_smoothing)
-        loss, _ = cross_entropy(options, logits, labels, out=out)
+        try:
+            loss, _ = cross_entropy(options, logits, labels, out=out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, logits, labels, *options, out=out)
         return loss
 
     def value_and_grad(
@@ -134,7 +138,10 @@ class SoftmaxCrossEntropy:
             given = labels, axis, reduction, ignore_index, label_smoothing
             return dispatch.on_stream(stream, self.value_and_grad, logits, *given, out=out)
         options = Options(axis, reduction, ignore_index, label_smoothing)
-        return cross_entropy(options, logits, labels, out=out, wants_gradient=True)
+        try:
+            return cross_entropy(options, logits, labels, out=out, wants_gradient=True)
+        except TypeError as error:
+            return foreign.hand_over(error, self.value_and_grad, logits, labels, *options, out=out)
 
     def backward(
         self,
@@ -172,7 +179,11 @@ class SoftmaxCrossEntropy:
             backward = functools.partial(self.backward, grad_output)
             return dispatch.on_stream(stream, backward, logits, labels, *given, out=out)
         options = Options(axis, reduction, ignore_index, label_smoothing)
-        _, gradient = cross_entropy(options, logits, labels, grad_output, out, wants_loss=False, wants_gradient=True)
+        try:
+            wanted = {"wants_loss": False, "wants_gradient": True}
+            _, gradient = cross_entropy(options, logits, labels, grad_output, out, **wanted)
+        except TypeError as error:
+            return foreign.hand_over(error, self.backward, grad_output, logits, labels, *options, out=out)
         return gradient
 
 

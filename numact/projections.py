@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from numact import dispatch, dispatch_rows
+from numact import dispatch, dispatch_rows, foreign
 from numact.base import Info
 from numact.binding import Formula
 from numact.rows import _OnRows
@@ -43,8 +43,11 @@ class Projection(_OnRows):
         """Return the value of each row along an axis; see the activation's own documentation."""
         if stream is not None:
             return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
-        (axis,) = self._resolve(arguments, keywords)
-        return dispatch_rows.rowwise(self._formulas, "value", (x,), axis, None, 1.0, out)
+        try:
+            (axis,) = self._resolve(arguments, keywords)
+            return dispatch_rows.rowwise(self._formulas, "value", (x,), axis, None, 1.0, out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
@@ -76,9 +79,13 @@ class Projection(_OnRows):
             return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
         if (x is None) == (output is None):
             raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
-        (axis,) = self._resolve(arguments, keywords)
         mode, given = ("backward", x) if output is None else ("from_output", output)
-        return dispatch_rows.rowwise(self._formulas, mode, (grad_output, given), axis, None, 1.0, out)
+        try:
+            (axis,) = self._resolve(arguments, keywords)
+            return dispatch_rows.rowwise(self._formulas, mode, (grad_output, given), axis, None, 1.0, out)
+        except TypeError as error:
+            keywords |= {"output": output, "out": out}
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, **keywords)
 
     @cached_property
     def ufunc(self):

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 
-from numact import dispatch, dispatch_rows
+from numact import dispatch, dispatch_rows, foreign
 from numact.base import Activation, Info
 from numact.binding import Formula
 
@@ -43,8 +43,10 @@ References
 
 """
 EXPLAINED = {
-    "axis": "axis : int, default -1\n    Along which the rows lie; negative from the end.",
-    "axes": "axis : int, tuple of int or None, default -1\n    What is summed over; None stands for all axes.",
+    "axis": "axis : int, default -1\n    Along which the rows lie; negative from the end. For xarray's arrays "
+    "`dim=` names\n    the dimension in its place.",
+    "axes": "axis : int, tuple of int or None, default -1\n    What is summed over; None stands for all axes. "
+    "For xarray's arrays\n    `dim=` names the dimensions in its place.",
     "mask": "mask : array_like of bool, optional\n    True where an entry takes part; broadcasts to the shape of `x`.",
     "scale": "scale : float, default 1.0\n    Multiplies x first, 1 over the temperature; may be negative.",
     "keepdims": "keepdims : bool, default False\n    Whether the axes summed over stay, with size 1.",
@@ -156,8 +158,11 @@ class Rowwise(_OnRows):
         if stream is not None:
             return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
         given = arguments or keywords
-        options = self._options(arguments, keywords) if given else (-1, None, self._scale)
-        return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
+        try:
+            options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+            return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x=None, /, *arguments, output=None, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output, and either x or the output.
@@ -194,17 +199,21 @@ class Rowwise(_OnRows):
             given = {"output": output, "out": out, **keywords}
             return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
         given = arguments or keywords
-        options = self._options(arguments, keywords) if given else (-1, None, self._scale)
-        if output is None and x is not None:
-            return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), *options, out)
-        if output is None or x is not None:
-            raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
-        if self._formulas.output is None:
-            raise TypeError(
-                f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the size "
-                "of the output, and the gradient would lose digits"
-            )
-        return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
+        try:
+            options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+            if output is None and x is not None:
+                return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), *options, out)
+            if output is None or x is not None:
+                raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
+            if self._formulas.output is None:
+                raise TypeError(
+                    f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the "
+                    "size of the output, and the gradient would lose digits"
+                )
+            return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
+        except TypeError as error:
+            keywords |= {"output": output, "out": out}
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, **keywords)
 
     @cached_property
     def ufunc(self):
@@ -229,8 +238,11 @@ class Reduction(_OnRows):
         """Return the value of each row; see the function's own documentation."""
         if stream is not None:
             return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
-        axis, keepdims = self._resolve(arguments, keywords)
-        return dispatch_rows.reduction(self._formulas, x, axis, operator.index(keepdims), out)
+        try:
+            axis, keepdims = self._resolve(arguments, keywords)
+            return dispatch_rows.reduction(self._formulas, x, axis, operator.index(keepdims), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
     def backward(self, grad_output, x, /, *arguments, out=None, stream=None, **keywords):
         """Return the gradient of a loss by x, given its gradient by the output.
@@ -251,8 +263,11 @@ class Reduction(_OnRows):
         """
         if stream is not None:
             return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, out=out, **keywords)
-        axis, keepdims = self._resolve(arguments, keywords)
-        return dispatch_rows.reduction_backward(self._formulas, grad_output, x, axis, operator.index(keepdims), out)
+        try:
+            axis, keepdims = self._resolve(arguments, keywords)
+            return dispatch_rows.reduction_backward(self._formulas, grad_output, x, axis, operator.index(keepdims), out)
+        except TypeError as error:
+            return foreign.hand_over(error, self.backward, grad_output, x, *arguments, out=out, **keywords)
 
     @cached_property
     def ufunc(self):
