@@ -125,6 +125,10 @@ class Call:
         if self.out is not None:
             raise TypeError(f"{self.function.__name__}: {why}; leave out= away")
 
+    def gives_several(self):
+        """Return whether the result is a tuple, a gradient by each of several arrays."""
+        return self.method.__name__ != "__call__" and self.function.gives_several(self.keywords)
+
     def options(self):
         """Return the values of the parameters behind x by name, arrays among them."""
         named = {name: value for name, value in self.keywords.items() if name not in ("bias", "output")}

@@ -3,6 +3,8 @@
 import copy
 import doctest
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +177,10 @@ def test_a_module_works_in_place(name, options):
 
 def test_the_examples_of_the_modules():
     assert doctest.testmod(nt).failed == 0
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "numact.torch" in code)
+    exec(code, scope := {})
+    assert scope["network"](torch.ones(2, 64)).shape == (2, 10)
 
 
 def test_any_function_makes_a_module():

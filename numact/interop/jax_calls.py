@@ -25,8 +25,7 @@ def _keeps_shape(call, arrays):
     if len(kinds) > 1 or isinstance(call.function, Reduction | Halved | SoftmaxCrossEntropy):
         return False
     ((_, dtype),) = kinds
-    is_single = call.method.__name__ == "__call__" or not getattr(call.function, "gives_several", bool)(call.keywords)
-    return is_single and dtype.name in ("float16", "float32", "float64")
+    return not call.gives_several() and dtype.name in ("float16", "float32", "float64")
 
 
 def _aligned(like):

@@ -42,8 +42,7 @@ class AsUfunc:
         self._call = call
         self.__name__ = call.function.__name__
         self.nin = len(call.arrays)
-        gives_each = call.function.gives_several(call.keywords) and call.method.__name__ != "__call__"
-        self.nout = self.nin - (call.method.__name__ == "backward") if gives_each else 1
+        self.nout = self.nin - (call.method.__name__ == "backward") if call.gives_several() else 1
 
     def __repr__(self):
         return repr(self.__name__)

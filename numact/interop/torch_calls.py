@@ -67,11 +67,11 @@ class Differentiated(torch.autograd.Function):
 
 def _output_is_enough(call):
     """Return whether the output gives the gradient: then it is kept for x, as the next layer keeps it anyway."""
-    function, options = call.function, call.options()
+    function = call.function
     if not function.takes_output or "bias" in call.arrays:
         return False
     # Of some functions it does so for some values of the parameters alone, the defaults among them.
-    return not isinstance(function, Elementwise) or options == function._defaults
+    return not isinstance(function, Elementwise) or call.options() == function._defaults
 
 
 def _places(call):
