@@ -80,11 +80,11 @@ class Worker:
     torch or a 4 us one of numact last 8 ms, a time slice; OMP_WAIT_POLICY=passive made it 14 us, this 6 us.
     """
 
-    def __init__(self, library, threads):
+    def __init__(self, library, threads, **others):
         count = str(threads)
         names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC")
         environment = {"GOMP_SPINCOUNT": "1000"} | os.environ | dict.fromkeys(names, count)
-        environment |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
+        environment |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"} | others
         command = [sys.executable, str(Path(__file__).with_name("peer_worker.py"))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.library = library

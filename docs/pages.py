@@ -1,6 +1,5 @@
 """Write a page for each activation, and the table that compares them, from the registry."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,10 +9,12 @@ from numact.explanation import sections, special_values
 from numact.tables import describe
 
 HERE = Path(__file__).parent
-GPU_REPORT = HERE / "gpu.json"  # what `python -m numact --json` printed on a machine with a GPU
 # What to show of a function's table in performance.md: a large array, or rows of 1,000, with `out=`.
 CASES = r"\| forward \| float32 \| (?:16,000,000|16,000 x 1,000, axis 1) \| yes \| ([\d,.]+) \|"
 ELEMENTS = 16_000_000
+# The same of its table for a GPU: function, bandwidth of a copy in GB/s, share of it.
+GPU_CASES = r"^\| (\w+) \| forward \| float32 \| (?:|1,024) \| ([\d,]+) \| ([\d.]+) \|"
+MOVED = 8  # bytes per element: read and written
 PAGE = """# {name}
 
 $$
@@ -83,7 +84,7 @@ def comparison():
     rows = [headings, ["---"] * 5 + ["--:"] * 3]
     for name, function in na.registry.items():
         _, _, ends, _, use, strengths, weaknesses = describe(function)
-        costs = [f"{found[name]:.2f}" if name in found else "" for found in (cpu, gpu)]
+        costs = [f"{found[name]:.2g}" if name in found else "" for found in (cpu, gpu)]
         link = f"[{name}](activations/{name}.md)"
         rows.append([link, ends, use, strengths, weaknesses, *costs, f"{ACCURACY[name].value}"])
     return as_table(rows)
@@ -102,8 +103,6 @@ def cpu_costs():
 
 
 def gpu_costs():
-    """Return nanoseconds per element by function, from the report of a machine with a GPU, if there is one."""
-    if not GPU_REPORT.exists():
-        return {}
-    lines = [line for line in json.loads(GPU_REPORT.read_text())["results"] if line["target"] == "gpu"]
-    return {line["activation"]: line["milliseconds"] * 1e6 / (line["shape"][0] * line["shape"][1]) for line in lines}
+    """Return nanoseconds per element by function, from the table of performance.md."""
+    found = re.findall(GPU_CASES, (HERE / "performance.md").read_text(), flags=re.MULTILINE)
+    return {name: MOVED / (float(copy.replace(",", "")) * float(share)) for name, copy, share in found}

@@ -118,8 +118,8 @@ class _OnRows(Activation):
         notes = NOTES.format(
             parameters="\n".join(["", *explained]),
             paper=self.info.paper,
-            mechanism=textwrap.fill(self.info.mechanism, 116),
             stream=dispatch.STREAM,
+            mechanism=textwrap.fill(self.info.mechanism, 116),
             in_place="" if self._reduces else " May be `x`.",
             shape="" if self._reduces else ", shape",
         )

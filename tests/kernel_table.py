@@ -125,7 +125,7 @@ def kernel_of(name, which, place, dtype):
     mode, *options = which.split()
     is_wide, *rest = PLACES[place]
     item = common.storage(dtype).itemsize
-    layout = Layout(16 // item if is_wide else 1, 16 if item < 8 and is_wide else 8, *rest)
+    layout = Layout(16 // item if is_wide else 1, {2: 32, 4: 16, 8: 8}[item] if is_wide else 8, *rest)
     return row_kernel(name, mode, "scaled" in options, "masked" in options, dtype, layout)
 
 

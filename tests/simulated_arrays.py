@@ -7,6 +7,7 @@ from numba import cuda
 from simulation import target
 
 import numact as na
+from numact.targets import cuda_sums
 
 target.THREADS = 32  # of a block, which sums up to 32 columns
 RANDOM = np.random.default_rng(13)
@@ -81,11 +82,11 @@ def test_both_repeat():
 
 def test_a_sum_of_many():
     x, weight, grad = host(700, 2), host(2), host(700, 2)
-    additions, target.ADDITIONS = target.ADDITIONS, 4
+    additions, cuda_sums.ADDITIONS = cuda_sums.ADDITIONS, 4
     try:
         computed = na.prelu.backward(put(grad), put(x), put(weight))[1].copy_to_host()
     finally:
-        target.ADDITIONS = additions
+        cuda_sums.ADDITIONS = additions
     np.testing.assert_allclose(computed, na.prelu.backward(grad, x, weight)[1], rtol=1e-6)
 
 

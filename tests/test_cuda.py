@@ -21,6 +21,9 @@ SHAPES += [((20, 4096), 1), ((20, 8192), 1), ((9, 8193), 1), ((9, 65_536), 1), (
 SHAPES += [((700, 60), 0), ((9000, 3), 0), ((3, 50, 70), 1)]
 
 
+target = pytest.importorskip("numact.targets.cuda", reason="numba-cuda is not installed")
+
+
 def host(*shape, kind="float32"):
     return np.asarray(RANDOM.normal(size=shape) * 3).astype(kind)
 
@@ -175,6 +178,19 @@ def test_other_functions_of_special_rows():
         np.testing.assert_allclose(na.logsumexp(cuda.to_device(x)).copy_to_host(), na.logsumexp(x), rtol=1e-6)
         for function in (na.sparsemax, na.hardmax):
             np.testing.assert_allclose(function(cuda.to_device(x)).copy_to_host(), function(x), rtol=1e-5, atol=1e-7)
+
+
+def test_parameters_beyond_float32():
+    x = host(100)
+    same(na.leaky_relu(cuda.to_device(x), 1e300), na.leaky_relu(x, 1e300))
+    same(na.softplus(cuda.to_device(x), threshold=np.inf), na.softplus(x))
+
+
+def test_a_refused_launch_names_the_kernel():
+    function, _ = target.vectors_function(na.relu._value, "float32", 1)
+    kernel = target.kept_launcher(function, 3, 0, np.float32, 0, 0)
+    with pytest.raises(RuntimeError, match=r"vectors_relu.* on GPU 0: .*CUDA_ERROR"):
+        kernel(1, 4096, 0, 0, 0, 0)  # no GPU has blocks of so many threads
 
 
 def test_mixed_devices_name_who_lives_where(activation):

@@ -252,6 +252,7 @@ def test_stream_of_the_users_choice(spin):
         chosen = cupy.cuda.Stream(non_blocking=True)
         choices = chosen, torch.cuda.ExternalStream(chosen.ptr), cuda.external_stream(chosen.ptr), chosen.ptr
         na.gelu(array, stream=chosen)
+        na.softmax.backward(array, array, stream=chosen)
         chosen.synchronize()
         with chosen:
             spin()
@@ -277,9 +278,12 @@ def test_streams_that_arrays_name_are_waited_for(spin):
     grad = cuda.to_device(x, stream=cuda.external_stream(own.ptr))
     na.gelu.backward(grad, grad)
     own.synchronize()
+    values, target = cupy.asarray(x), cupy.asarray(source)
+    target[:] = values
+    cupy.cuda.Device().synchronize()
     with slow:
         spin()
-        cupy.asarray(source)[:] = cupy.asarray(x)
+        target[:] = values * 2
     result = na.gelu.backward(source, grad)  # on the stream of grad
     assert not slow.done
-    np.testing.assert_array_equal(result.copy_to_host(), na.gelu.backward(x, x))
+    np.testing.assert_array_equal(result.copy_to_host(), na.gelu.backward(2 * x, x))

@@ -62,15 +62,15 @@ def test_sum_kernel(monkeypatch, dtype):
     from numba import types
     from numba.cuda import dispatcher
 
-    from numact.targets import cuda as target
+    from numact.targets import cuda_sums
 
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=(9, 0)))
     rows = array(dtype, 3, "C")
-    kernel = target.sums_function.__wrapped__(target.IDENTITY, (dtype,), dtype, (None,))
+    kernel = cuda_sums.sums_function.__wrapped__(cuda_sums.IDENTITY, (dtype,), dtype, (None,))
     flat, sizes = array(dtype, 1, "C"), (types.int64, types.int64)
     check(cuda.compile_ptx(kernel, (flat, rows, *sizes), cc=(9, 0))[0], dtype, {"float32": 64, "float64": 80})
     # A bias is read by its own strides and its gradient summed: three or two such blocks fit on a multiprocessor.
-    kernel = target.sums_function.__wrapped__(na.gelu._biased_product, (dtype,) * 3, dtype, (dtype, None))
+    kernel = cuda_sums.sums_function.__wrapped__(na.gelu._biased_product, (dtype,) * 3, dtype, (dtype, None))
     ptx = cuda.compile_ptx(kernel, (flat, flat, array(dtype, 2, "A"), flat, rows, *sizes), cc=(9, 0))[0]
     check(ptx, dtype, {"float32": 80, "float64": 128})
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 import numact as na
-from numact.commands.hardware import copy_seconds, cpu_seconds, find_targets, hardware
+from numact.commands.hardware import copy_call, cpu_seconds, find_targets, hardware
 
 SIZES = ["4096x4096", "64000x1000"]  # a transformer block's activations, and 64 million elements
 PEER_ELEMENTS = 16_000_000  # the NumPy or SciPy expression, many times slower, is timed on so many at the most
@@ -55,7 +55,7 @@ def measure_all(shapes, targets):
         for shape in shapes:
             host = (np.random.default_rng(0).standard_normal(shape, np.float32) * 3).astype(np.float32)
             for target in targets:
-                copy = copy_seconds(target, target.put(host), target.put(np.ones_like(host)))
+                copy = target.seconds(copy_call(target, target.put(host), target.put(np.ones_like(host))))
                 for name in REPORTED:
                     progress.update(task, description=f"{name} on {target.name}")
                     yield measure(name, target, host, copy)

@@ -18,6 +18,7 @@ from numact.primitives import HALF_CONVERSIONS
 VERSION = __version__.replace(".", "_")
 
 
+@functools.cache
 def storage(dtype):
     """Return the NumPy dtype that kernels see for the dtype of a name: half types as the integer of their bits."""
     return np.dtype(np.uint16 if dtype in HALF_CONVERSIONS else dtype)

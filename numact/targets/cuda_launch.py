@@ -185,7 +185,7 @@ class Launcher:
     """
 
     def __init__(self, function, integers, numbers, number, device, stream):
-        self.name, self.device = function.__qualname__, device
+        self.name, self.device, self._integers = function.__qualname__, device, integers
         _check_capture(function, stream)
         signature = (types.int64,) * integers + (getattr(types, number.__name__),) * numbers
         try:
@@ -206,7 +206,11 @@ class Launcher:
     def __call__(self, blocks, threads, stream, *arguments):
         """Launch the kernel and return at once."""
         with on_device(self.device), self._lock:  # CUDA has read the arguments when the launch returns
-            self._packer.pack_into(self._arguments, 0, *arguments)
+            try:
+                self._packer.pack_into(self._arguments, 0, *arguments)
+            except OverflowError:  # a number beyond the largest float32 is infinite, as on the CPU
+                numbers = [ctypes.c_float(number).value for number in arguments[self._integers :]]
+                self._packer.pack_into(self._arguments, 0, *arguments[: self._integers], *numbers)
             (error,) = driver.cuLaunchKernel(self._handle, blocks, 1, 1, threads, 1, 1, 0, stream, self._pointer, 0)
         if error:
             _, text = driver.cuGetErrorString(error)
@@ -293,6 +297,7 @@ def most_blocks(device, threads):
     """Return how many blocks of so many threads a large array's grid has on a device, where blocks go round a loop."""
     if SIMULATED:
         return 32
+    _context(device)  # raises where the device has gone
     gpu = cuda.gpus[device]
     return WAVES * gpu.MULTIPROCESSOR_COUNT * max(1, gpu.MAX_THREADS_PER_MULTIPROCESSOR // threads)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
+from numact.primitives import fma
 from numact.targets import common
 from numact.targets import cuda as target
 from numact.targets.cuda_memory import SIMULATED, access, conversions, kind_of
@@ -23,6 +24,10 @@ def larger(a, b):
 
 def plus(a, b):
     return a + b
+
+def quotient(value, inverse, total):
+    near = value * inverse
+    return fma(fma(-near, total, value), inverse, near)
 
 def add(total, low, part):
     result = total + part
@@ -113,10 +118,9 @@ total, low, count = number(0), number(0), number(0)
 for v in range(0, VALUES, 4):
     part_total = number(0)
     for k in range(4):
-        if values[v + k] == largest:
-            count += number(1)
-        else:
-            part_total += number(weight(values[v + k], largest, scale))
+        one, is_largest = number(weight(values[v + k], largest, scale)), values[v + k] == largest
+        count += number(1) if is_largest else number(0)
+        part_total += number(0) if is_largest else one
     total, low = add(total, low, part_total)
 rest = group_sum(count, shared, thread, part, parts, beside) - number(1)
 rest = rest + group_sum(total + low, shared, thread, part, parts, beside)
@@ -143,10 +147,9 @@ for chunk in range(chunks):
     for v in range(0, VALUES, 4):
         part_total = number(0)
         for k in range(4):
-            if values[v + k] == largest:
-                count += number(1)
-            else:
-                part_total += number(weight(values[v + k], reference, scale))
+            one, is_largest = number(weight(values[v + k], reference, scale)), values[v + k] == largest
+            count += number(1) if is_largest else number(0)
+            part_total += number(0) if is_largest else one
         total, low = add(total, low, part_total)
 own = largest
 largest = group_largest(own, shared, thread, part, parts, beside)
@@ -157,8 +160,8 @@ rest = group_sum(count, shared, thread, part, parts, beside) - number(1)
 rest = rest + group_sum(total, shared, thread, part, parts, beside)
 """
 RESTORED = "total = rest + number(1) + (largest - largest)\n"  # NaN for a row with +inf
-# A division of each entry would take as long as its exponential; the product is half a unit further off.
-INVERSE = "inverse = number(1) / total if total != number(0) else number(0)\n"  # 0 where a thread has no row
+# A division of each entry would take half as long as its exponential: `quotient` makes one of products.
+INVERSE = "inverse = number(1) / total if size > 0 else number(0)\n"  # a thread without a row has no sum
 LOGARITHM = """
 high, low = logarithm(largest, rest)
 high, low = number(high), number(low)
@@ -213,7 +216,7 @@ STREAMED = {
     "reduced_backward": [ONLINE, RESTORED, FACTOR, (WEIGH, STORE)],
 }
 RESULTS = {
-    "value": "values[V] * inverse",
+    "value": "quotient(values[V], inverse, total)",
     "log": "number(entry(values[V], largest, high, low, scale))",
     "reduced": "",
     "backward": GRADIENT,
@@ -296,6 +299,7 @@ def function(formulas, mode, dtype, scaled, is_masked, layout):
     number, item = scope["number"], common.storage(dtype).itemsize
     scope |= {
         "cuda": cuda,
+        "fma": fma,
         "int64": np.int64,
         "uint32": np.uint32,
         "inf": math.inf,

@@ -1,0 +1,197 @@
+"""Read the loops of the CPU kernels in the machine code for a CPU model; a process that exact.py starts for each model.
+
+Numba takes the model from NUMBA_CPU_NAME and compiles for it, whatever the CPU here is; nothing is run.
+"""
+
+# ruff: noqa: E402
+import json
+import re
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+from exact import MODELS
+
+# Numba asks at its import what to compile for. Told another architecture, it compiles for that as if it were here.
+model = sys.argv[1]
+architecture = MODELS[model].partition("-")[0]
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+llvm.get_process_triple = lambda: MODELS[model]
+
+from numba import types
+
+import numact as na
+from numact.base import Elementwise
+from numact.targets import common, cpu, cpu_arrays, cpu_gathered, cpu_rows
+
+DTYPE, ITEMSIZE = "float32", 4
+COMMENTS = {"x86_64": "#", "aarch64": "//"}  # what begins one in the assembly of an architecture
+PACKED = r"\tv?(mov[au]p|movdq|p[a-z]+|\w+p[sd]\b)"  # x86-64 instructions of whole registers, not of a single number
+
+
+class Loop(NamedTuple):
+    """An innermost loop: its instructions, and how many elements it takes at a time."""
+
+    instructions: list
+    elements: int
+
+
+def read_loops(library):
+    """Return the innermost loops of a compiled function.
+
+    The assembly, with LLVM's comments, says which instructions are in a loop; the intermediate code, where the counter
+    still counts elements, how many of them a round takes.
+    """
+    library.codegen._tm.set_asm_verbosity(True)
+    code = dict(re.findall(r'^define [^\n]*?@"?([^\s"(]+)"?\(.*?\{\n(.*?)^\}', library.get_llvm_str(), re.M | re.S))
+    found, function, label, name, loop = {}, "", "", "", None
+    for line in library.get_asm_str().splitlines():
+        text, _, comment = line.partition(COMMENTS[architecture])
+        if (start := re.match(r'"?([^\s".]+)"?:', text)) and start[1] in code:
+            function = start[1]
+        if text.startswith(".LBB") or "%bb." in comment:
+            label, loop = text.strip()[2:-1], None
+            name = (re.findall(r'%"?([\w.$-]+)', comment) or [""])[-1]
+        if "Inner Loop Header" in comment:
+            loop = found[label] = ([], function, name)
+        elif inside := re.search(r"in Loop: Header=(\w+)", comment):
+            loop = found.get(inside[1])
+        if loop and re.match(r"\t\w", text):
+            loop[0].append(text.rstrip())
+    return [Loop(lines, count_elements(code[function], header)) for lines, function, header in found.values()]
+
+
+def count_elements(code, header):
+    """Return by how much the counter of a loop grows, or shrinks, in a round; the loop is named by its first block."""
+    parts = re.split(r'^"?([\w.$-]+)"?:.*$', code, flags=re.M)
+    block = dict(zip(parts[1::2], parts[2::2], strict=True)).get(header, "")
+    steps = [1]
+    for counter, incoming in re.findall(r"(%\S+) = phi i64 (.*)", block):
+        for value in re.findall(r"\[ (%[^,]+),", incoming):
+            found = re.search(rf"{re.escape(value)} = add [a-z ]*i64 {re.escape(counter)}, (-?\d+)$", code, re.M)
+            steps.append(abs(int(found[1])) if found else 1)
+    return max(steps)
+
+
+def width(loop):
+    """Return the bytes of the widest register that a loop computes with; what it calls takes a number at a time."""
+    text = "\n".join(loop.instructions)
+    if re.search(r"\t(call|bl)", text):
+        return ITEMSIZE
+    for bytes_wide, pattern in {64: "%zmm", 32: "%ymm", 16: r"\bq\d+|\bv\d+\.\d*[a-z]"}.items():
+        if re.search(pattern, text):
+            return bytes_wide
+    return 16 if re.search(PACKED, text) else ITEMSIZE
+
+
+def array(name):
+    """Return Numba's type of a flat array that is only read, or of one that is written where its name begins so."""
+    return types.Array(getattr(types, common.storage(DTYPE).name), 1, "C", readonly=not name.startswith("out"))
+
+
+def elementwise_loops(function):
+    """Yield the name of each kernel of an elementwise activation, and the loops that it goes through."""
+    for which, formula in {
+        "value": function._value,
+        "derivative": function._derivative,
+        "backward": function._product,
+    }.items():
+        results = 1 if which == "value" else len(function._value.inputs)
+        if results == 1:
+            kernel = cpu.kernel(formula, DTYPE).kernel
+        else:
+            kinds = cpu_arrays.Kinds(("whole",) * len(formula.inputs), ("whole",) * results, False)
+            kernel = cpu_arrays.kernel(formula, DTYPE, kinds)
+        loop = kernel.function.py_func.__globals__["loop"]
+        numbers = (types.float64,) * len(formula.parameters)
+        loop.compile((array("x"),) * len(formula.inputs) + numbers + (array("out"),) * results)
+        yield which, [loop]
+
+
+def row_loops(function):
+    """Yield the name of each kernel of a row-wise activation, and the functions of the loops that it goes through."""
+    for which in ("value", "backward"):
+        arrays = (types.int64, *(array("x"),) * (1 if which == "value" else 2), array("out"))
+        if isinstance(function, na.projections.Projection):
+            kernels = {which: (cpu_gathered.kernel(function._formulas, which, DTYPE), (types.int64,) * 3)}
+        else:
+            scaled = getattr(function, "_scale", 1.0) != 1.0
+            made = cpu_rows.kernels(function._formulas, which, DTYPE, scaled)
+            kernels = {
+                which: (made.long, (types.int64,) * 2 + (types.float64,)),
+                f"{which} of columns": (made.strip, (types.int64,) * 3 + (types.float64,)),
+            }
+        for name, (kernel, sizes) in kernels.items():
+            kernel.function.compile(arrays + sizes)
+            yield name, list(called(kernel.function))
+
+
+def called(function):
+    """Yield each compiled function with loops of its own that a function calls, once; what it inlines has none."""
+    seen, waiting = set(), [function]
+    while waiting:
+        scope, names = waiting[-1].py_func.__globals__, waiting.pop().py_func.__code__.co_names
+        callees = [scope[name] for name in names if hasattr(scope.get(name), "overloads")]
+        for callee in callees:
+            if callee not in seen and not callee.targetoptions.get("forceinline"):
+                seen.add(callee)
+                waiting.append(callee)
+                if "range" in callee.py_func.__code__.co_names:
+                    yield callee
+
+
+def hot_loops(functions):
+    """Return of each compiled function the loop that takes the most elements at a time: not one for what is left."""
+    found = []
+    for function in functions:
+        for overload in function.overloads.values():
+            loops = read_loops(overload.library)
+            found += [max(loops, key=lambda loop: (loop.elements, len(loop.instructions)))] if loops else []
+    return found
+
+
+def estimate_cycles(loops):
+    """Return the cycles that LLVM's machine-code analyser gives a round of each loop, or None where it cannot."""
+    if not shutil.which("llvm-mca"):
+        print("no cycles: llvm-mca is not installed (Debian's package llvm has it)", file=sys.stderr)
+        return [None] * len(loops)
+    command = ["llvm-mca", "-json", f"-mtriple={MODELS[model]}", f"-mcpu={model}"]
+    regions = [
+        "\n".join([f"# LLVM-MCA-BEGIN {index}", *loop.instructions, "# LLVM-MCA-END"])
+        for index, loop in enumerate(loops)
+    ]
+    done = subprocess.run(command, input="\n".join(regions), capture_output=True, text=True)
+    if done.returncode:
+        print(f"no cycles for {model}: llvm-mca says {done.stderr.strip().splitlines()[0]}", file=sys.stderr)
+        return [None] * len(loops)
+    found = {region["Name"]: region["SummaryView"] for region in json.loads(done.stdout)["CodeRegions"]}
+    return [found[str(index)]["TotalCycles"] / found[str(index)]["Iterations"] for index in range(len(loops))]
+
+
+def main(names):
+    """Print the figures of the activations of these names as JSON: of a kernel of several loops, their sums."""
+    common.cached = lambda compiler, function, **options: compiler(**options)(function)  # what is loaded has no code
+    kernels = {}
+    for name in names:
+        function = na.registry[name]
+        parts = elementwise_loops(function) if isinstance(function, Elementwise) else row_loops(function)
+        kernels |= {f"{name} {which}": hot_loops(compiled) for which, compiled in parts}
+    every = [loop for loops in kernels.values() for loop in loops]
+    cycles = iter(estimate_cycles(every))
+    figures = {}
+    for kernel, loops in kernels.items():
+        figures[f"{kernel} {model} registers for 64 bytes"] = sum(64 // width(loop) for loop in loops)
+        figures[f"{kernel} {model} instructions per element"] = sum(
+            len(loop.instructions) / loop.elements for loop in loops
+        )
+        estimates = [(next(cycles), loop.elements) for loop in loops]
+        if None not in [estimate for estimate, _ in estimates]:
+            figures[f"{kernel} {model} cycles per element"] = sum(estimate / count for estimate, count in estimates)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[2:])
