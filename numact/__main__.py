@@ -4,9 +4,9 @@ import argparse
 import importlib
 import sys
 
-from numact.commands import explain, plot, report, warmup
+from numact.commands import apply, explain, plot, report, warmup
 
-COMMANDS = {"warmup": warmup, "plot": plot, "explain": explain}
+COMMANDS = {"apply": apply, "warmup": warmup, "plot": plot, "explain": explain}
 MISSING = "python -m numact needs {}: pip install 'numact[cli]'"
 
 
