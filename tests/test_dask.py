@@ -3,6 +3,8 @@
 import functools
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import dask
@@ -11,6 +13,7 @@ import distributed
 import numba
 import numpy as np
 import pytest
+import zarr
 from scipy import special
 
 import numact as na
@@ -217,3 +220,14 @@ def test_a_worker_killed_in_the_middle(client, tmp_path):
     assert (tmp_path / "mark").exists()
     client.wait_for_workers(2)
     assert workers(client) != before
+
+
+def test_the_example_on_a_zarr_store(tmp_path):
+    script = Path(__file__).parent.parent / "examples" / "cluster.py"
+    arguments = ["--workers", "1", "--shape", "200", "300", "--chunk", "90", "--output", tmp_path]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "on 1 workers" in done.stdout
+    scores, weights = (zarr.open_array(tmp_path / name, mode="r")[:] for name in ("scores.zarr", "weights.zarr"))
+    np.testing.assert_allclose(weights, na.softmax(na.gelu(scores), axis=1), rtol=1e-6)
+    assert "Dask Performance Report" in (tmp_path / "report.html").read_text()
