@@ -134,6 +134,10 @@ class Activation:
         """Whether `.backward` takes the output in the place of the input."""
         return False
 
+    def gives_several(self, keywords):
+        """Return whether a call with these keywords has a gradient by each of several arrays."""
+        return False
+
     def _sample(self, x):
         """Return arguments to try a call with: x for each array, 1 for each number that has no default."""
         return (x,)

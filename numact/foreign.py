@@ -7,26 +7,38 @@ from typing import Any
 
 import numpy as np
 
+from numact import dispatch
+
 # Where to look for a module, by the package that an array's class is from. The first of several decides: xarray holds
 # Dask arrays, and Dask arrays have chunks of every kind.
 MODULES = {"xarray": "xarray_calls", "dask": "dask_calls", "pandas": "pandas_calls", "torch": "torch_calls"}
 MODULES |= {"jax": "jax_calls", "jaxlib": "jax_calls", "numpy.ma": "masked_calls"}
 ANY = "dlpack_calls"
+HOLDING = ("xarray_calls", "dask_calls")
 ORDER = [*dict.fromkeys(MODULES.values()), ANY]
 
 
 def hand_over(error, method, /, *arguments, **keywords):
     """Make a call that failed with a TypeError by the module for its foreign arrays; without any, raise the error."""
     call = Call(method, arguments, keywords)
-    values = call.arrays.values() if call.out is None else (*call.arrays.values(), call.out)
-    found = {name for value in values if (name := module_for(type(value)))}
+    values = call.arrays if call.out is None else call.arrays | {"out": call.out}
+    found = {place: name for place, value in values.items() if (name := module_for(type(value))) and _is_foreign(value)}
     if not found:
         raise error
-    module = _load(min(found, key=ORDER.index))
+    module = min(found.values(), key=ORDER.index)
+    if len(set(found.values())) > 1 and module not in HOLDING:
+        kinds = sorted({f"{type(values[place]).__module__}.{type(values[place]).__qualname__}" for place in found})
+        raise TypeError(f"the arrays are of different libraries: {', '.join(kinds)}; convert them to one") from None
+    module = _load(module)
     try:
         return module.call(call)
     except Exception as raised:
         raise raised from None  # that numact has no kernels for the array is no news
+
+
+def _is_foreign(value):
+    """Return whether an array is no GPU array as `dispatch` knows them: what it says of those is final."""
+    return getattr(value, "requires_grad", False) or not dispatch.is_cuda(value)
 
 
 @cache
@@ -109,6 +121,10 @@ class Call:
         """Raise if there is an `out`."""
         if self.out is not None:
             raise TypeError(f"{self.function.__name__}: {why}; leave out= away")
+
+    def gives_several(self):
+        """Return whether the result is a tuple, a gradient by each of several arrays."""
+        return self.method.__name__ != "__call__" and self.function.gives_several(self.keywords)
 
     def options(self):
         """Return the values of the parameters behind x by name, arrays among them."""

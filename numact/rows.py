@@ -43,8 +43,10 @@ References
 
 """
 EXPLAINED = {
-    "axis": "axis : int, default -1\n    Along which the rows lie; negative from the end.",
-    "axes": "axis : int, tuple of int or None, default -1\n    What is summed over; None stands for all axes.",
+    "axis": "axis : int, default -1\n    Along which the rows lie; negative from the end. For xarray's arrays "
+    "`dim=` names\n    the dimension in its place.",
+    "axes": "axis : int, tuple of int or None, default -1\n    What is summed over; None stands for all axes. "
+    "For xarray's arrays\n    `dim=` names the dimensions in its place.",
     "mask": "mask : array_like of bool, optional\n    True where an entry takes part; broadcasts to the shape of `x`.",
     "scale": "scale : float, default 1.0\n    Multiplies x first, 1 over the temperature; may be negative.",
     "keepdims": "keepdims : bool, default False\n    Whether the axes summed over stay, with size 1.",

@@ -23,7 +23,7 @@ def test_table_as_text():
 
 
 def test_numpy_examples_run():
-    numpy_code, _, own_code, several_code, diagnostics_code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    numpy_code, _, own_code, several_code, _, diagnostics_code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     scope = {"na": na}
     exec(numpy_code.replace("4096", "64"), scope)
     exec(own_code, scope)

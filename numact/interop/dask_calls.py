@@ -31,7 +31,7 @@ def call(call):
         return _halved(call.named(), arrays)
     if not isinstance(call.function, Elementwise):
         return _on_rows(call.named(), arrays)
-    if call.method.__name__ != "__call__" and call.function.gives_several(call.keywords):
+    if call.gives_several():
         return _gradients(call, arrays)
     return _on_chunks(_function(call, arrays), *arrays.values())
 

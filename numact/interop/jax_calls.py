@@ -25,8 +25,7 @@ def _keeps_shape(call, arrays):
     if len(kinds) > 1 or isinstance(call.function, Reduction | Halved | SoftmaxCrossEntropy):
         return False
     ((_, dtype),) = kinds
-    is_single = call.method.__name__ == "__call__" or not getattr(call.function, "gives_several", bool)(call.keywords)
-    return is_single and dtype.name in ("float16", "float32", "float64")
+    return not call.gives_several() and dtype.name in ("float16", "float32", "float64")
 
 
 def _aligned(like):
@@ -47,6 +46,7 @@ def view(array):
             "jax.vmap and jax.grad, or through jax.pure_callback"
         )
     if not isinstance(array, jax.Array):
-        raise TypeError(f"is a {type(array).__module__}.{type(array).__qualname__}, which is no JAX array")
+        kind = f"{type(array).__module__}.{type(array).__qualname__}"
+        raise TypeError(f"is a {kind}, which is no JAX array")
     # DLPack, as NumPy speaks it, has no bfloat16. numpy.asarray reads the same memory.
     return np.asarray(array)

@@ -27,11 +27,13 @@ def _computed(call, data=None, **changed):
 
 
 def _masked(result, mask):
-    """Return a result as a masked array; an `out` that is one gets the mask."""
-    if not isinstance(result, np.ma.MaskedArray):
-        return np.ma.MaskedArray(result, mask) if type(result) is np.ndarray and np.ndim(mask) else result
-    result.mask = mask
-    return result
+    """Return a result as a masked array, or one of no axes as a scalar; an `out` that is one gets the mask."""
+    if isinstance(result, np.ma.MaskedArray):
+        result.mask = mask
+        return result
+    if np.ndim(mask) == 0:
+        return np.ma.masked if mask else result
+    return np.ma.MaskedArray(result, mask) if type(result) is np.ndarray else result
 
 
 def _elementwise(call, masks):

@@ -38,8 +38,10 @@ class AsUfunc:
         self._call = call
         self.__name__ = call.function.__name__
         self.nin = len(call.arrays)
-        gives_each = call.function.gives_several(call.keywords) and call.method.__name__ != "__call__"
-        self.nout = self.nin - (call.method.__name__ == "backward") if gives_each else 1
+        self.nout = self.nin - (call.method.__name__ == "backward") if call.gives_several() else 1
+
+    def __repr__(self):
+        return repr(self.__name__)
 
     def __call__(self, *arrays):
         """Make the call with what pandas has taken out of its own arrays."""

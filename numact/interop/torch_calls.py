@@ -21,7 +21,8 @@ def _call(call):
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values()):
         if call.method.__name__ != "__call__":
             raise TypeError(f"{call.function.__name__}.{call.method.__name__}: {DISABLED}")
-        call.refuse_out("automatic differentiation has to know where the result is")
+        if call.out is not None and call.out is not call.arrays.get(0):
+            call.refuse_out("automatic differentiation writes no other tensor than x itself")
         return Differentiated.apply(call, *tensors.values())
     if any(tensor.is_cuda for tensor in tensors.values()):  # refused for its gradient alone
         return call(call.apply(torch.Tensor.detach), call.apply_to_outs(torch.Tensor.detach))
@@ -34,43 +35,56 @@ class Differentiated(torch.autograd.Function):
     @staticmethod
     def forward(context, call, *tensors):
         """Return the value, and keep what its gradient is computed from."""
-        places = [place for place, value in call.arrays.items() if isinstance(value, torch.Tensor)]
-        context.call, context.places = call, places
-        result = call({place: tensor.detach() for place, tensor in zip(places, tensors, strict=True)})
-        # The output is kept in the place of the input where it gives the gradient: the next layer keeps it anyway.
-        context.has_output = call.function.takes_output and 0 in places and "bias" not in places
-        kept = [result, *tensors[1:]] if context.has_output else tensors
+        context.call = call
+        context.places = [place for place, value in call.arrays.items() if isinstance(value, torch.Tensor)]
+        arrays = {place: tensor.detach() for place, tensor in zip(context.places, tensors, strict=True)}
+        context.has_output = 0 in context.places and _output_is_enough(call)
+        if call.out is None:
+            kept, result = list(tensors), call(arrays)
+        else:
+            kept = [None if context.has_output else arrays[0].clone(), *tensors[1:]]
+            call(arrays, arrays[0])
+            context.mark_dirty(tensors[0])
+            result = tensors[0]
+        if context.has_output:
+            kept[0] = result
         context.save_for_backward(*kept)
         return result
 
     @staticmethod
     def backward(context, grad_output):
         """Return the gradients by all tensors, None by those that have none."""
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled():  # create_graph=True, which else would leave out a term without a word
             raise RuntimeError(f"{context.call.function.__name__}: numact's gradients have no gradient of their own")
         kept = [tensor.detach() for tensor in context.saved_tensors]
-        found = gradients(context.call, grad_output, dict(zip(context.places, kept, strict=True)), context.has_output)
-        return None, *(found.get(place) for place in context.places)
+        arguments, keywords = context.call.exchanged(dict(zip(context.places, kept, strict=True)))
+        if context.has_output:
+            keywords["output"], arguments[0] = arguments[0], None
+        found = context.call.function.backward(grad_output, *arguments, **keywords)
+        gradients = dict(zip(_places(context.call), found if isinstance(found, tuple) else (found,), strict=False))
+        return None, *(gradients.get(place) for place in context.places)
 
 
-def gradients(call, grad_output, arrays, has_output=False):
-    """Return by place the gradients by the arrays of a call that have one, from those arrays or from the output."""
-    arguments, keywords = call.exchanged(arrays)
-    if has_output:
-        (output, *rest) = arguments
-        return {0: call.function.backward(grad_output, None, *rest, output=output, **keywords)}
-    found = call.function.backward(grad_output, *arguments, **keywords)
-    if not isinstance(found, tuple):
-        return {0: found}
-    inputs = call.function._value.inputs if isinstance(call.function, Elementwise) else ()
-    places = [*(name if name in keywords else index for index, name in enumerate(inputs)), "bias"]
-    return dict(zip(places, found, strict=False))
+def _output_is_enough(call):
+    """Return whether the output gives the gradient: then it is kept for x, as the next layer keeps it anyway."""
+    function = call.function
+    if not function.takes_output or "bias" in call.arrays:
+        return False
+    # Of some functions it does so for some values of the parameters alone, the defaults among them.
+    return not isinstance(function, Elementwise) or call.options() == function._defaults
+
+
+def _places(call):
+    """Return the places of the arrays by which a call has gradients, in their order."""
+    names = call.function._value.inputs if isinstance(call.function, Elementwise) else ("x",)
+    return [*(name if name in call.keywords else index for index, name in enumerate(names)), "bias"]
 
 
 def _checked(tensor):
     """Return a tensor, or raise a TypeError where it stands for others or holds nothing to compute."""
     if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"is a {type(tensor).__module__}.{type(tensor).__qualname__}, and another is a tensor")
+        kind = f"{type(tensor).__module__}.{type(tensor).__qualname__}"
+        raise TypeError(f"is a {kind}, which is no tensor")
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         raise TypeError("is inside torch.vmap or torch.func: numact takes whole arrays, batches included, without them")
     if isinstance(tensor, torch._subclasses.FakeTensor) or tensor.is_meta:

@@ -15,8 +15,7 @@ def call(call):
     if isinstance(call.function, SoftmaxCrossEntropy):
         return _loss(call)
     if isinstance(call.function, Elementwise) and not isinstance(call.function, Halved):
-        gives_each = call.function.gives_several(call.keywords) and call.method.__name__ != "__call__"
-        return _gradients(call) if gives_each else _elementwise(call)
+        return _gradients(call) if call.gives_several() else _elementwise(call)
     if any(isinstance(value, xr.Dataset) for value in call.arrays.values()):
         return _by_variable(call)
     dim = call.keywords.pop("dim", None)
