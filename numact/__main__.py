@@ -4,9 +4,9 @@ import argparse
 import importlib
 import sys
 
-from numact.commands import bench, explain, plot, report, warmup
+from numact.commands import apply, bench, explain, plot, report, warmup
 
-COMMANDS = {"bench": bench, "warmup": warmup, "plot": plot, "explain": explain}
+COMMANDS = {"apply": apply, "bench": bench, "warmup": warmup, "plot": plot, "explain": explain}
 MISSING = "python -m numact needs {}: pip install 'numact[cli]'"
 
 

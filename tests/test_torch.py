@@ -68,8 +68,6 @@ def test_a_tensor_is_read_and_written_where_it_lies(name, dtype):
 @pytest.mark.parametrize("name", na.registry)
 def test_gradients_are_those_of_differences(name):
     function = na.registry[name]
-    if name in ("hardmax",):
-        pytest.skip(f"{name} has no derivative")
     tensors, numbers = arrays(function)
     tensors = [tensor.clone().requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(lambda *given: function(*given, *numbers), tensors)
@@ -95,6 +93,8 @@ def test_what_a_gradient_does_not_go_through_is_refused():
         na.relu.grad(x)
     with pytest.raises(TypeError, match="writes no other tensor than x itself; leave out= away"):
         na.relu(x, out=torch.empty(3))
+    with pytest.raises(TypeError, match="writes no other tensor than x itself; leave out= away"):
+        na.relu(torch.ones(3), out=x)
     with pytest.raises(RuntimeError, match="tanh: numact's gradients have no gradient of their own"):
         torch.autograd.grad(na.tanh(x).sum(), x, create_graph=True)
     with torch.no_grad():
@@ -106,19 +106,23 @@ def test_what_a_gradient_does_not_go_through_is_refused():
     [
         (lambda x: x.to("meta"), "x is a fake or meta tensor"),
         (lambda x: x.to_sparse(), "x is sparse or quantized; pass a dense tensor"),
+        (torch._neg_view, r"x is a negated view of another tensor; pass resolve_neg\(\) of it"),
         (lambda x: x.to(torch.complex64), "x has dtype complex64; numact takes"),
     ],
 )
-def test_a_tensor_without_elements_to_read_is_refused(make, message):
+def test_a_tensor_whose_memory_is_not_what_it_says_is_refused(make, message):
     with pytest.raises(TypeError, match=message):
         na.gelu(make(torch.ones(3)))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when forward-mode is first used
 def test_transforms_of_torch_are_refused():
     x = torch.ones(2, 3)
     for transformed in (torch.vmap(na.gelu), torch.func.grad(lambda x: na.gelu(x).sum())):
         with pytest.raises(TypeError, match=r"inside torch.vmap or torch.func: numact takes whole arrays"):
             transformed(x)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(TypeError, match="x has a tangent of torch's forward"):
+        na.gelu(torch.autograd.forward_ad.make_dual(x, x))
     with torch._subclasses.FakeTensorMode() as mode, pytest.raises(TypeError, match="fake or meta tensor"):
         na.gelu(mode.from_tensor(x))
 

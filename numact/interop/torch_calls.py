@@ -1,6 +1,7 @@
 """Calls with PyTorch tensors on the CPU, and with those on any device that require a gradient."""
 
 import torch
+from torch.autograd import forward_ad
 
 from numact.base import Elementwise
 from numact.foreign import through_numpy
@@ -18,7 +19,8 @@ def call(call):
 def _call(call):
     checked = call.apply(_checked)
     tensors = {place: value for place, value in checked.items() if isinstance(value, torch.Tensor)}
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values()):
+    outs = call.out if isinstance(call.out, tuple) else (call.out,)
+    if torch.is_grad_enabled() and any(getattr(value, "requires_grad", False) for value in (*tensors.values(), *outs)):
         if call.method.__name__ != "__call__":
             raise TypeError(f"{call.function.__name__}.{call.method.__name__}: {DISABLED}")
         if call.out is not None and call.out is not call.arrays.get(0):
@@ -89,6 +91,8 @@ def _checked(tensor):
         raise TypeError("is inside torch.vmap or torch.func: numact takes whole arrays, batches included, without them")
     if isinstance(tensor, torch._subclasses.FakeTensor) or tensor.is_meta:
         raise TypeError("is a fake or meta tensor, which has no elements to compute")
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+        raise TypeError("has a tangent of torch's forward-mode differentiation, which numact does not carry on")
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise TypeError("is sparse or quantized; pass a dense tensor")
     if not (tensor.is_cpu or tensor.is_cuda):
@@ -98,9 +102,10 @@ def _checked(tensor):
 
 def view(tensor):
     """Return a NumPy array in the memory of a tensor on the CPU."""
+    tensor = _checked(tensor)
     tensor = tensor.detach() if tensor.requires_grad else tensor
     if tensor.is_neg():
-        tensor = tensor.resolve_neg()
+        raise TypeError("is a negated view of another tensor; pass resolve_neg() of it")
     if tensor.dtype is not torch.bfloat16:
         return tensor.numpy()  # the same memory as by DLPack, in 0.5 us for 1.9
     return tensor.view(torch.int16).numpy().view(_bfloat16())

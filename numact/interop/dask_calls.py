@@ -1,0 +1,237 @@
+"""Calls with Dask arrays: lazy, chunk by chunk, and by a tree of partial results along an axis that is split."""
+
+import itertools
+import operator
+from functools import partial
+
+import dask.array as da
+import numba
+import numpy as np
+
+from numact import dispatch, partial_rows
+from numact.base import Elementwise
+from numact.dispatch_rows import normalize, reduced_shape
+from numact.foreign import Call
+from numact.gated import Halved
+from numact.losses import SoftmaxCrossEntropy
+from numact.projections import Projection
+from numact.rows import Reduction
+
+
+def call(call):
+    """Return what a call will give, as a Dask array in chunks like those of the arrays."""
+    call.refuse_out("a Dask array is computed later")
+    if isinstance(call.function, SoftmaxCrossEntropy):
+        raise TypeError("softmax_cross_entropy takes no Dask arrays: use log_softmax, or compute the logits")
+    arguments, keywords = call.exchanged({})
+    lists = {place: np.asarray(value) for place, value in enumerate(arguments) if isinstance(value, list)}
+    call = Call(call.method, call.exchanged(lists)[0], keywords)
+    arrays = {place: da.asarray(value) for place, value in call.arrays.items()}
+    if isinstance(call.function, Halved):
+        return _halved(call.named(), arrays)
+    if not isinstance(call.function, Elementwise):
+        return _on_rows(call.named(), arrays)
+    if call.gives_several():
+        return _gradients(call, arrays)
+    return _on_chunks(_function(call, arrays), *arrays.values())
+
+
+def on_one_thread(function, *arguments, **keywords):
+    """Compute a chunk on one thread: the scheduler computes as many at once as it has threads and processes."""
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        with np.errstate(all="ignore"):
+            return function(*arguments, **keywords)
+    finally:
+        numba.set_num_threads(threads)
+
+
+def _function(call, places, **changed):
+    """Return a function of the chunks of a call's arrays, which holds no array itself."""
+    arguments, keywords = call.exchanged(dict.fromkeys(places))
+    return partial(_call_on_chunks, Call(call.method, arguments, keywords), tuple(places), changed)
+
+
+def _call_on_chunks(call, places, changed, *chunks):
+    return call(dict(zip(places, chunks, strict=True)), **changed)
+
+
+def _on_chunks(function, *arrays, **options):
+    """Return the results of a function of chunks that broadcast, each computed where its chunks are."""
+    meta = on_one_thread(function, *(array._meta for array in arrays))
+    return da.map_blocks(on_one_thread, function, *_aligned(arrays), dtype=meta.dtype, meta=meta, **options)
+
+
+def _several_on_chunks(function, *arrays):
+    """Return the arrays that a function of chunks gives as a tuple."""
+    metas = on_one_thread(function, *(array._meta for array in arrays))
+    # Dask passes the tuples on as it passes chunks, without looking into them.
+    meta = np.empty((0,) * metas[0].ndim, object)
+    tuples = da.map_blocks(on_one_thread, function, *_aligned(arrays), dtype=object, meta=meta)
+    return tuple(
+        da.map_blocks(operator.itemgetter(index), tuples, dtype=meta.dtype, meta=meta)
+        for index, meta in enumerate(metas)
+    )
+
+
+def _aligned(arrays):
+    """Return arrays that broadcast, cut at the same places."""
+    axes = [tuple(range(array.ndim))[::-1] for array in arrays]
+    return da.unify_chunks(*itertools.chain(*zip(arrays, axes, strict=True)))[1]
+
+
+def _gradients(call, arrays):
+    """Return a gradient by each array; of backward, summed over the axes along which that is repeated."""
+    arguments, keywords = call.exchanged({})
+    first = int(call.method.__name__ == "backward")
+    inputs = call.function._value.inputs[1:]
+    for place, value in [*enumerate(arguments), *keywords.items()]:
+        is_input = place in inputs if isinstance(place, str) else first < place <= first + len(inputs)
+        if is_input and place not in arrays:  # a number, of which a chunk would sum the gradient
+            arrays[place] = da.asarray(np.asarray(value, _dtypes({"x": arrays[first]})[0]))
+    wide = da.broadcast_arrays(*arrays.values())
+    results = _several_on_chunks(_function(call, arrays), *wide)
+    if call.method.__name__ == "grad":
+        return results
+    named = call.options() | {"bias": call.keywords.get("bias")}
+    behind = [arrays[1], *(named[name] for name in inputs), named["bias"]]
+    return tuple(_summed(result, np.shape(own)) for result, own in zip(results, behind, strict=False))
+
+
+def _summed(gradient, shape):
+    padded = (1,) * (gradient.ndim - len(shape)) + shape
+    axes = tuple(axis for axis, size in enumerate(padded) if size == 1 != gradient.shape[axis])
+    summed = gradient.sum(axes, keepdims=True, dtype=np.float64).astype(gradient.dtype) if axes else gradient
+    return summed.reshape(shape) if summed.ndim != len(shape) else summed
+
+
+def _halved(call, arrays):
+    function, axis = call.function, call.keywords["axis"]
+    *grad_output, x = arrays.values()
+    function._split(np.broadcast_to(0.0, x.shape), axis)  # which checks the axis and its size
+    axis %= x.ndim
+    before, half = (slice(None),) * axis, x.shape[axis] // 2
+    halves = x[(*before, slice(half))], x[(*before, slice(half, None))]
+    if call.method.__name__ == "__call__":
+        return _on_chunks(partial(_formula_on_chunks, function), *halves)
+    parts = _several_on_chunks(partial(_gradients_on_chunks, function, bool(grad_output)), *grad_output, *halves)
+    return da.concatenate(parts, axis)
+
+
+def _formula_on_chunks(function, *chunks):
+    return dispatch.elementwise(function._value, chunks, (), None)
+
+
+def _gradients_on_chunks(function, is_backward, *chunks):
+    formula = function._product if is_backward else function._derivative
+    return dispatch.gradients(formula, chunks, (), None, summed=is_backward)
+
+
+def _on_rows(call, arrays):
+    """Make a call along axes; where x is in one chunk along them, chunk by chunk."""
+    is_value, reduces = call.method.__name__ == "__call__", isinstance(call.function, Reduction)
+    place = "output" if "output" in arrays else int(not is_value)
+    if not isinstance(arrays.get(place), da.Array):
+        raise TypeError(f"{call.function.__name__}.{call.method.__name__} needs an array of which to take rows")
+    x = arrays[place]
+    axes = normalize(call.keywords["axis"], x.ndim) if reduces else normalize(call.keywords["axis"], x.ndim)[:1]
+    if isinstance(call.function, Projection):  # what these give does not follow from partial rows
+        x = arrays[place] = x.rechunk({axes[0]: -1})
+    if reduces and not is_value:
+        arrays[0] = _expanded(call, arrays.get(0), x, axes)
+    for other in arrays.keys() - {place}:
+        arrays[other] = _in_chunks_of(x, arrays[other])
+    if any(x.numblocks[axis] > 1 for axis in axes):
+        return (_split_reduction if reduces else _split_rows)(call, arrays, place, axes)
+    if not reduces:
+        return _on_chunks(_function(call, arrays, axis=axes[0]), *arrays.values())
+    if not is_value:
+        return _split_reduction(call, arrays, place, axes)
+    chunks = tuple((1,) if axis in axes else sizes for axis, sizes in enumerate(x.chunks))
+    return _squeezed(call, _on_chunks(_function(call, arrays, axis=axes, keepdims=True), x, chunks=chunks), axes)
+
+
+def _expanded(call, grad_output, x, axes):
+    """Return the gradient by a reduction's output with the axes that were summed over."""
+    given = call.exchanged({})[0][0] if grad_output is None else grad_output
+    grad_output = da.asarray(given) if isinstance(given, da.Array) else da.asarray(np.asarray(given, x.dtype))
+    shape = reduced_shape(x.shape, axes, bool(call.keywords["keepdims"]))
+    wide = da.broadcast_to(grad_output, shape)
+    return wide if call.keywords["keepdims"] else da.expand_dims(wide, axes)
+
+
+def _squeezed(call, result, axes):
+    return result if call.keywords["keepdims"] else da.squeeze(result, axes)
+
+
+def _in_chunks_of(x, other):
+    """Return an array of as many dimensions as x, cut where x is; axes of size 1 stay, to be repeated."""
+    other = other[(None,) * (x.ndim - other.ndim)] if other.ndim < x.ndim else other
+    return other.rechunk({axis: x.chunks[axis] for axis in range(x.ndim) if other.shape[axis] != 1})
+
+
+def _split_rows(call, arrays, place, axes):
+    """Return softmax, log_softmax or softmin, or the gradient, along an axis that is split into chunks."""
+    function, options, mask = call.function, call.keywords, arrays.get("mask")
+    result_dtype, dtype = _dtypes(arrays)
+    scale = float(options.get("scale", function._scale))
+    is_logarithm = function._formulas.logarithm is not None
+    x = _in_dtype(arrays[place], dtype)
+    if place != "output":
+        x = -x if scale < 0 else x
+        x = x if mask is None else da.where(mask, x, dtype(-np.inf))
+        pairs = _pairs(x, abs(scale), axes)
+    if call.method.__name__ == "__call__":
+        result = _on_chunks(partial(partial_rows.value, is_logarithm=is_logarithm, scale=abs(scale)), x, pairs)
+        result = result if mask is None else da.where(mask, result, dtype(-np.inf if is_logarithm else 0))
+        return result.astype(result_dtype)
+    grad_output = _in_dtype(arrays[0], dtype)
+    grad_output = grad_output if mask is None else da.where(mask, grad_output, dtype(0))
+    if place == "output":
+        weights, totals = x, da.ones_like(x, shape=reduced_shape(x.shape, axes, True), dtype=np.float64)
+        totals = totals.rechunk({axis: sizes for axis, sizes in enumerate(x.chunks) if axis not in axes})
+    else:
+        weights, totals = _on_chunks(partial(partial_rows.weights, scale=abs(scale)), x, pairs), 1 + pairs.imag
+    terms = _on_chunks(partial(partial_rows.term, function._formulas), weights, grad_output)
+    dots = terms.sum(axes, keepdims=True, dtype=np.float64)
+    compute = partial(partial_rows.gradient, function._formulas, scale=scale)
+    result = _on_chunks(compute, weights, grad_output, totals, dots)
+    return (result if mask is None else da.where(mask, result, dtype(0))).astype(result_dtype)
+
+
+def _split_reduction(call, arrays, place, axes):
+    """Return logsumexp, or its gradient, along axes of which one is split into chunks."""
+    result_dtype, dtype = _dtypes(arrays)
+    x = _in_dtype(arrays[place], dtype)
+    pairs = _pairs(x, 1.0, axes)
+    if call.method.__name__ == "__call__":
+        result = _on_chunks(partial(partial_rows.reduced_value, dtype=dtype), pairs)
+        return _squeezed(call, result.astype(result_dtype), axes)
+    compute = partial(partial_rows.reduced_gradient, call.function._formulas)
+    return _on_chunks(compute, x, _in_dtype(arrays[0], dtype), pairs).astype(result_dtype)
+
+
+def _dtypes(arrays):
+    """Return the dtype of the result and the one to compute in."""
+    names = {str(place): array.dtype.name for place, array in arrays.items() if place != "mask"}
+    name = dispatch.common_dtype(names)
+    return np.dtype(name), np.float64 if name == "float64" else np.float32
+
+
+def _in_dtype(x, dtype):
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def _pairs(x, scale, axes):
+    """Return the pairs of rows that are split into chunks: few at a time merge, on whichever worker has them."""
+    return da.reduction(
+        x,
+        chunk=partial(on_one_thread, partial_rows.pair_of_entries, scale=scale),
+        combine=partial(on_one_thread, partial_rows.pair_of_pairs, scale=scale),
+        aggregate=partial(on_one_thread, partial_rows.pair_of_pairs, scale=scale),
+        axis=axes,
+        keepdims=True,
+        dtype=np.complex128,
+        meta=np.empty_like(x._meta, dtype=np.complex128),
+    )

@@ -1,0 +1,233 @@
+"""Dask arrays: on schedulers of threads, and on a real cluster of processes, one of which is killed."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dask
+import dask.array as da
+import distributed
+import numba
+import numpy as np
+import pytest
+import zarr
+from scipy import special
+
+import numact as na
+from numact.accuracy import ACCURACY
+from numact.base import Elementwise
+from numact.references import ulp_error
+
+SHAPE, CHUNKS = (12, 500), (5, 130)
+ON_ROWS = [name for name, function in na.registry.items() if not isinstance(function, Elementwise)]
+SOFTMAXES = ["softmax", "log_softmax", "softmin", "logsumexp"]
+
+
+def entries(seed, shape=SHAPE, dtype=np.float32):
+    return (np.random.default_rng(seed).normal(size=shape) * 5).astype(dtype)
+
+
+@pytest.fixture(autouse=True)
+def one_scheduler():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.mark.parametrize("name", [name for name in na.registry if name not in ON_ROWS])
+def test_elementwise_functions_give_the_bits_of_the_whole_array(name):
+    function, x = na.registry[name], entries(1)
+    lazy = da.from_array(x, CHUNKS)
+    made, expected = function(*function._sample(lazy)), function(*function._sample(x))
+    assert isinstance(made, da.Array)
+    assert isinstance(made._meta, np.ndarray)
+    assert (made.dtype, made.shape) == (expected.dtype, expected.shape)
+    assert name == "glu" or made.chunks == lazy.chunks
+    np.testing.assert_array_equal(made.compute(scheduler="threads"), expected)
+
+
+@pytest.mark.parametrize("name", ["gelu", "glu", "swiglu"])
+def test_elementwise_gradients(name):
+    function, x = na.registry[name], entries(1)
+    grad_output = function(*function._sample(x))
+    found = function.backward(da.from_array(grad_output, (12, 77)), *function._sample(da.from_array(x, CHUNKS)))
+    expected = function.backward(grad_output, *function._sample(x))
+    for made, exact in zip(*(item if isinstance(item, tuple) else (item,) for item in (found, expected)), strict=True):
+        np.testing.assert_array_equal(made.compute(), exact)
+
+
+@pytest.mark.parametrize("name", ["sparsemax", "hardmax"])
+def test_functions_of_whole_rows(name):
+    function, x = na.registry[name], entries(2)
+    np.testing.assert_array_equal(function(da.from_array(x, CHUNKS)).compute(), function(x))
+
+
+def exact_gradient(name, grad_output, x):
+    """Return the gradient of functions of rows, in float64."""
+    y = special.softmax(-x if name == "softmin" else x, axis=1)
+    if name == "logsumexp":
+        return y * grad_output[:, None]
+    if name == "log_softmax":
+        return grad_output - y * grad_output.sum(axis=1, keepdims=True)
+    return y * (grad_output - (grad_output * y).sum(axis=1, keepdims=True)) * (-1 if name == "softmin" else 1)
+
+
+@pytest.mark.parametrize("name", SOFTMAXES)
+def test_rows_that_are_split_are_as_exact_as_whole_ones(name):
+    function, x = na.registry[name], entries(3)
+    lazy = da.from_array(x, CHUNKS)
+    made = function(lazy)
+    assert made.dtype == np.float32
+    assert name == "logsumexp" or made.chunks == lazy.chunks
+    wide = x.astype(np.float64)
+    exact = special.softmax(-wide, axis=1) if name == "softmin" else getattr(special, name)(wide, axis=1)
+    assert ulp_error(made.compute(scheduler="threads"), exact).max() <= ACCURACY[name].value
+    grad_output = entries(4, made.shape)
+    gradient = function.backward(da.from_array(grad_output, (7,) * made.ndim), lazy)
+    assert gradient.chunks == lazy.chunks
+    exact = exact_gradient(name, grad_output.astype(np.float64), wide)
+    largest = np.abs(grad_output).max() * np.finfo(np.float32).eps
+    np.testing.assert_allclose(gradient.compute(), exact, rtol=0, atol=ACCURACY[name].derivative * largest)
+
+
+@pytest.mark.parametrize("name", SOFTMAXES)
+def test_special_values_in_rows_that_are_split(name):
+    function, x = na.registry[name], entries(2)
+    x[0], x[1, :200], x[2, 3], x[3, 7] = -np.inf, -np.inf, np.inf, np.nan
+    found, whole = function(da.from_array(x, CHUNKS)).compute(), function(x)
+    np.testing.assert_allclose(found, whole, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_masks_and_scales_along_a_split_axis(name):
+    scale = -2.0
+    function, x, grad_output = na.registry[name], entries(5), entries(6)
+    mask = np.random.default_rng(7).random(SHAPE) < 0.5
+    mask[3] = False
+    lazy_mask, parts = da.from_array(mask, (12, 90)), [da.from_array(item, CHUNKS) for item in (grad_output, x)]
+    found = function(parts[1], mask=lazy_mask, scale=scale).compute()
+    np.testing.assert_allclose(found, function(x, mask=mask, scale=scale), rtol=1e-6)
+    found = function.backward(*parts, mask=lazy_mask, scale=scale).compute()
+    exact = function.backward(grad_output, x, mask=mask, scale=scale)
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_logsumexp_along_several_split_axes():
+    x = entries(8)
+    lazy = da.from_array(x, CHUNKS)
+    for axis, keepdims in [((0, 1), True), (None, False)]:
+        whole = na.logsumexp(x, axis=axis, keepdims=keepdims)
+        made = na.logsumexp(lazy, axis=axis, keepdims=keepdims)
+        assert made.shape == np.shape(whole)
+        np.testing.assert_allclose(made.compute(), whole, rtol=1e-6)
+    gradient = na.logsumexp.backward(2.0, lazy, axis=None).compute()
+    np.testing.assert_allclose(gradient, na.logsumexp.backward(2.0, x, axis=None), rtol=1e-5)
+
+
+def test_gradients_by_numbers_and_by_what_repeats():
+    x, weight = entries(9), entries(10, (500,))
+    lazy = da.from_array(x, CHUNKS)
+    calls = [(na.prelu.backward, weight, {}), (na.prelu.backward, 0.25, {}), (na.gelu.backward, None, {"bias": weight})]
+    for backward, second, keywords in calls:
+        rest = [] if second is None else [second]
+        found, exact = backward(lazy, lazy, *rest, **keywords), backward(x, x, *rest, **keywords)
+        for made, expected in zip(found, exact, strict=True):
+            assert (made.dtype, made.shape) == (expected.dtype, np.shape(expected))
+            np.testing.assert_allclose(made.compute(), expected, rtol=1e-5)
+
+
+def test_half_types_are_rounded_once():
+    x = entries(11, dtype=np.float16)
+    made = na.log_softmax(da.from_array(x, CHUNKS))
+    assert made.dtype == np.float16
+    np.testing.assert_array_equal(made.compute(), na.log_softmax(x.astype(np.float32)).astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: na.gelu(x, out=x), TypeError, "leave out= away"),
+        (lambda x: na.softmax(x, axis=2), np.exceptions.AxisError, "axis 2 is out of bounds"),
+        (lambda x: na.glu(x[:, :3]), ValueError, "needs an even size"),
+        (lambda x: na.softmax_cross_entropy(x, x), TypeError, "use log_softmax"),
+        (lambda x: na.gelu(x.astype(complex)), TypeError, "complex128"),
+    ],
+)
+def test_errors_come_with_the_call(call, error, message):
+    with pytest.raises(error, match=message):
+        call(da.ones(SHAPE, chunks=CHUNKS))
+
+
+class ThreadsOfChunks(Elementwise):
+    """Has the count of Numba's threads for its value."""
+
+    def __call__(self, x, /, **keywords):
+        return np.full(x.shape, numba.get_num_threads()) if isinstance(x, np.ndarray) else super().__call__(x)
+
+
+@functools.partial(ThreadsOfChunks, info=na.relu.info)
+def threads_of_chunks(x):
+    return x
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Return a client of two workers, processes of one thread and 400 MB each."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="400MB", dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def workers(client):
+    return set(client.run(os.getpid).values())
+
+
+def test_an_array_larger_than_the_workers_memory(client):
+    before, size = workers(client), 220_000_000
+    x = da.full(size, np.float32(1.0), chunks=4_000_000)
+    assert x.nbytes > 2 * 400e6
+    found = client.compute(na.logsumexp(na.gelu(x))).result()
+    np.testing.assert_allclose(found, special.ndtr(1.0) + np.log(size), rtol=1e-7)
+    assert workers(client) == before
+
+
+def test_chunks_take_one_thread_each(client):
+    lazy, threads = da.ones(SHAPE, np.float32, chunks=CHUNKS), numba.get_num_threads()
+    assert (client.compute(threads_of_chunks(lazy)).result() == 1).all()
+    assert (threads_of_chunks(lazy).compute(scheduler="threads") == 1).all()
+    assert numba.get_num_threads() == threads
+
+
+def die_once(chunk, mark, block_info=None):
+    """Return the chunk; of the second chunk of rows and columns, kill the worker the first time."""
+    if block_info[0]["chunk-location"] == (1, 1) and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return chunk
+
+
+def test_a_worker_killed_in_the_middle(client, tmp_path):
+    before, x = workers(client), entries(12)
+    lazy = da.from_array(x, CHUNKS).map_blocks(die_once, str(tmp_path / "mark"), dtype=x.dtype, meta=x[:0, :0])
+    found = client.compute(na.softmax(lazy, axis=1)).result()
+    np.testing.assert_allclose(found, na.softmax(x, axis=1), rtol=1e-6)
+    assert (tmp_path / "mark").exists()
+    client.wait_for_workers(2)
+    assert workers(client) != before
+
+
+def test_the_example_on_a_zarr_store(tmp_path):
+    script = Path(__file__).parent.parent / "examples" / "cluster.py"
+    arguments = ["--workers", "1", "--shape", "200", "300", "--chunk", "90", "--output", tmp_path]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "on 1 workers" in done.stdout
+    scores, weights = (zarr.open_array(tmp_path / name, mode="r")[:] for name in ("scores.zarr", "weights.zarr"))
+    np.testing.assert_allclose(weights, na.softmax(na.gelu(scores), axis=1), rtol=1e-6)
+    assert "Dask Performance Report" in (tmp_path / "report.html").read_text()
