@@ -67,10 +67,8 @@ class Info:
         Where the derivative jumps.
     equation : str
         The value in LaTeX.
-    paper, use, strengths, weaknesses : str
-        Where it comes from, where it is used, and why or why not.
-    mechanism : str
-        What it does to small and large inputs, and why it is used where it is.
+    paper, use, strengths, weaknesses, mechanism : str
+        Where it comes from, where it is used, why or why not, and what it does to small and large inputs.
     """
 
     range: tuple[float, float]
