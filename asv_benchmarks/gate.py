@@ -6,12 +6,13 @@ python asv_benchmarks/gate.py origin/main
 import argparse
 import contextlib
 import fnmatch
+import io
 import math
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 import exact
@@ -42,10 +43,8 @@ def git(*arguments):
 
 def unpack(commit, folder):
     """Write the package of a commit into a folder, and return that."""
-    archive = Path(folder, "package.tar")
-    archive.write_bytes(git("archive", commit, "numact"))
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(git("archive", "--format=zip", commit, "numact"))) as packed:
+        packed.extractall(folder)
     return folder
 
 
