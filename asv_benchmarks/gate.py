@@ -26,7 +26,7 @@ SLOWER = 1.15  # times as long in the median and at the least, in each run
 RUNS = 3  # of the rounds, in new processes, whose arrays lie elsewhere; the sides take turns in being first
 ROUNDS = 15
 # Shapes and axes, by rows or not. All arrays of a case fit into a core's second cache: where they did not, relu took
-# 1.3 times as long in one of two processes of the same commit, three runs in a row.
+# 1.3 times as long in one of two processes of the same commit, in one of three comparisons; why is not known.
 CASES = (
     [((1_000,), None), ((16_384,), None)],
     [((16, 1_024), 1), ((1_024, 16), 0)],

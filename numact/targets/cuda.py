@@ -43,7 +43,7 @@ THREADS = 256  # of a block
 # For arrays whose elements lie one after the other, of the result's dtype, from an address that is a multiple of 16:
 # each thread reads 16 bytes of each at once. A block has one tile, and the last one what is left: on an H200 relu moves
 # as much as a copy so, and 0.95 of it where fewer blocks go round a loop. Where there is much to compute a tile is of
-# several vectors for each thread, all read before the first is used: gelu 0.79, and 0.68 with one vector.
+# several vectors for each thread, all read before the first is used: gelu 0.75, and 0.68 with one vector.
 VECTORS = """
 def vectors({inputs}, {outs}, size{parameters}):
     count, thread = size // LANES, int64(cuda.threadIdx.x)

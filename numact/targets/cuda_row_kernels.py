@@ -113,16 +113,19 @@ for v in range(0, VALUES, 4):
     total, low = add(total, low, (values[v] + values[v + 1]) + (values[v + 2] + values[v + 3]))
 total = group_sum(total + low, shared, thread, part, parts, beside)
 """
-REST = """
-total, low, count = number(0), number(0), number(0)
+# Adds up weights by a reference, and counts the entries that are the largest by themselves.
+ADD_RESTS = """\
 for v in range(0, VALUES, 4):
     part_total = number(0)
     for k in range(4):
-        one, is_largest = number(weight(values[v + k], largest, scale)), values[v + k] == largest
+        one, is_largest = number(weight(values[v + k], REFERENCE, scale)), values[v + k] == largest
         count += number(1) if is_largest else number(0)
         part_total += number(0) if is_largest else one
     total, low = add(total, low, part_total)
-rest = group_sum(count, shared, thread, part, parts, beside) - number(1)
+"""
+REST = f"""
+total, low, count = number(0), number(0), number(0)
+{ADD_RESTS.replace("REFERENCE", "largest")}rest = group_sum(count, shared, thread, part, parts, beside) - number(1)
 rest = rest + group_sum(total + low, shared, thread, part, parts, beside)
 """
 # Maximum and sum in one pass. A thread adds up weights by a reference that it leaves only for an entry whose weight
@@ -144,21 +147,14 @@ for chunk in range(chunks):
             factor = number(weight(reference, peak, scale))
             total, low, reference = total * factor, low * factor, peak
         largest, count = peak, number(0)
-    for v in range(0, VALUES, 4):
-        part_total = number(0)
-        for k in range(4):
-            one, is_largest = number(weight(values[v + k], reference, scale)), values[v + k] == largest
-            count += number(1) if is_largest else number(0)
-            part_total += number(0) if is_largest else one
-        total, low = add(total, low, part_total)
-own = largest
+{add_rests}own = largest
 largest = group_largest(own, shared, thread, part, parts, beside)
 total = (total + low) * number(weight(reference, largest, scale))
 if not own >= largest:
     total, count = total + count * number(weight(own, largest, scale)), number(0)
 rest = group_sum(count, shared, thread, part, parts, beside) - number(1)
 rest = rest + group_sum(total, shared, thread, part, parts, beside)
-"""
+""".replace("{add_rests}", textwrap.indent(ADD_RESTS.replace("REFERENCE", "reference"), "    "))
 RESTORED = "total = rest + number(1) + (largest - largest)\n"  # NaN for a row with +inf
 # A division of each entry would take half as long as its exponential: `quotient` makes one of products.
 INVERSE = "inverse = number(1) / total if size > 0 else number(0)\n"  # a thread without a row has no sum
