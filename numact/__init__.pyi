@@ -141,14 +141,25 @@ class _Gelu(Activation):
     ) -> Array: ...
 
 class _Glu(Activation):
-    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None) -> Array: ...
+    def __call__(
+        self, x: Array, axis: int = -1, *, dim: Any = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
     def grad(self, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None) -> Array: ...
     def backward(
-        self, grad_output: Array, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None
+        self,
+        grad_output: Array,
+        x: Array,
+        axis: int = -1,
+        *,
+        dim: Any = None,
+        out: Array | None = None,
+        stream: Any = None,
     ) -> Array: ...
 
 class _Hardmax(Activation):
-    def __call__(self, x: Array, axis: int = -1, *, out: Array | None = None, stream: Any = None) -> Array: ...
+    def __call__(
+        self, x: Array, axis: int = -1, *, dim: Any = None, out: Array | None = None, stream: Any = None
+    ) -> Array: ...
     def backward(
         self,
         grad_output: Array,
@@ -156,6 +167,7 @@ class _Hardmax(Activation):
         axis: int = -1,
         *,
         output: Array | None = None,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...
@@ -278,6 +290,7 @@ class _LogSoftmax(Activation):
         mask: Array | None = None,
         scale: float = 1.0,
         *,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...
@@ -289,6 +302,7 @@ class _LogSoftmax(Activation):
         mask: Array | None = None,
         scale: float = 1.0,
         *,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...
@@ -300,6 +314,7 @@ class _Logsumexp(Activation):
         axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
         *,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...
@@ -310,6 +325,7 @@ class _Logsumexp(Activation):
         axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
         *,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...
@@ -388,6 +404,7 @@ class _Softmax(Activation):
         mask: Array | None = None,
         scale: float = 1.0,
         *,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...
@@ -400,6 +417,7 @@ class _Softmax(Activation):
         scale: float = 1.0,
         *,
         output: Array | None = None,
+        dim: Any = None,
         out: Array | None = None,
         stream: Any = None,
     ) -> Array: ...

@@ -13,16 +13,18 @@ import distributed
 import numba
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from scipy import special
 
 import numact as na
 from numact.accuracy import ACCURACY
 from numact.base import Elementwise
-from numact.references import ulp_error
+from numact.references import REFERENCES, ulp_error
 
 SHAPE, CHUNKS = (12, 500), (5, 130)
 ON_ROWS = [name for name, function in na.registry.items() if not isinstance(function, Elementwise)]
+PROJECTIONS = ["sparsemax", "hardmax"]
 SOFTMAXES = ["softmax", "log_softmax", "softmin", "logsumexp"]
 
 
@@ -58,10 +60,20 @@ def test_elementwise_gradients(name):
         np.testing.assert_array_equal(made.compute(), exact)
 
 
-@pytest.mark.parametrize("name", ["sparsemax", "hardmax"])
-def test_functions_of_whole_rows(name):
-    function, x = na.registry[name], entries(2)
-    np.testing.assert_array_equal(function(da.from_array(x, CHUNKS)).compute(), function(x))
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("spread", [5.0, 0.003])  # few entries in the support of sparsemax, or all of them
+def test_projections_of_rows_that_are_split(name, spread):
+    function, x, grad_output = na.registry[name], entries(2) * np.float32(spread), entries(3)
+    x[5, 250:] = x[5].max()
+    lazy, lazy_grad = da.from_array(x, CHUNKS), da.from_array(grad_output, (7, 90))
+    made = function(lazy)
+    assert (made.dtype, made.chunks) == (x.dtype, lazy.chunks)
+    exact = REFERENCES[name].value(x.astype(np.float64), 1)
+    assert ulp_error(made.compute(scheduler="threads"), exact).max() <= ACCURACY[name].value
+    expected = function.backward(grad_output, x)
+    for gradient in (function.backward(lazy_grad, lazy), function.backward(lazy_grad, output=made)):
+        assert gradient.dtype == x.dtype
+        np.testing.assert_allclose(gradient.compute(), expected, rtol=0, atol=1e-6)
 
 
 def exact_gradient(name, grad_output, x):
@@ -92,12 +104,53 @@ def test_rows_that_are_split_are_as_exact_as_whole_ones(name):
     np.testing.assert_allclose(gradient.compute(), exact, rtol=0, atol=ACCURACY[name].derivative * largest)
 
 
-@pytest.mark.parametrize("name", SOFTMAXES)
+@pytest.mark.parametrize("name", SOFTMAXES + PROJECTIONS)
 def test_special_values_in_rows_that_are_split(name):
     function, x = na.registry[name], entries(2)
     x[0], x[1, :200], x[2, 3], x[3, 7] = -np.inf, -np.inf, np.inf, np.nan
-    found, whole = function(da.from_array(x, CHUNKS)).compute(), function(x)
+    lazy = da.from_array(x, CHUNKS)
+    found, whole = function(lazy).compute(), function(x)
     np.testing.assert_allclose(found, whole, rtol=1e-6, atol=1e-7)
+    if name in PROJECTIONS:
+        grad_output = entries(4)
+        grad_output[5, 6] = np.nan
+        found = function.backward(da.from_array(grad_output, CHUNKS), lazy).compute()
+        np.testing.assert_allclose(found, function.backward(grad_output, x), rtol=0, atol=1e-6)
+
+
+class Largest(dask.callbacks.Callback):
+    """Remembers how many entries the largest array has that a task gives."""
+
+    def __init__(self):
+        self.entries = 0
+
+    def _posttask(self, key, result, graph, state, worker):
+        self.entries = max(self.entries, np.size(result))
+
+
+@pytest.mark.parametrize("name", SOFTMAXES + PROJECTIONS)
+def test_no_task_has_more_of_a_split_row_than_a_chunk(name):
+    function, x = na.registry[name], da.random.default_rng(13).normal(size=(5, 2_000), chunks=(5, 100))
+    y = function(x)
+    for result in (y, function.backward(y, x)):
+        with Largest() as largest:
+            result.persist(optimize_graph=False)  # to compute joins the chunks
+        assert largest.entries == 500
+
+
+def test_xarray_stays_lazy_along_a_split_dimension():
+    x = entries(14)
+    labels = {"cell": np.arange(SHAPE[0])}
+    array = xr.DataArray(da.from_array(x, CHUNKS), dims=("cell", "time"), coords=labels, attrs={"unit": "mV"})
+    for call in (na.gelu, functools.partial(na.softmax, dim="time"), functools.partial(na.logsumexp, dim="time")):
+        made, expected = call(array), call(array.compute())
+        assert isinstance(made.data, da.Array)
+        assert (made.dims, made.attrs) == (expected.dims, array.attrs)
+        assert made.indexes["cell"].equals(array.indexes["cell"])
+        np.testing.assert_allclose(made.compute(), expected, rtol=1e-6)
+    data = na.softmax(xr.Dataset({"one": array, "two": 2 * array}), dim="cell")
+    np.testing.assert_allclose(data["two"].compute(), na.softmax(2 * x, axis=0), rtol=1e-6)
+    assert all(isinstance(variable.data, da.Array) for variable in data.data_vars.values())
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

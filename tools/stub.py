@@ -75,6 +75,8 @@ def methods(function):
     first, *rest = inspect.signature(function).parameters.values()
     named = [written(function, item) for item in rest if item.kind is not item.KEYWORD_ONLY]
     keywords = [written(function, item) for item in rest if item.kind is item.KEYWORD_ONLY]
+    if "axis" in inspect.signature(function).parameters:
+        keywords.insert(0, "dim: Any = None")
     x, elementwise = f"{first.name}: Array", isinstance(function, Elementwise)
     several = elementwise and len(function._sample(0.0)) > 1 and len(function._value.inputs) > 1
     results, outs = ("tuple[Array, ...]", "tuple[Array | None, ...]") if several else ("Array", "Array")

@@ -8,7 +8,7 @@ import dask.array as da
 import numba
 import numpy as np
 
-from numact import dispatch, partial_rows
+from numact import dispatch, partial_projections, partial_rows
 from numact.base import Elementwise
 from numact.dispatch_rows import normalize, reduced_shape
 from numact.foreign import Call
@@ -136,14 +136,14 @@ def _on_rows(call, arrays):
         raise TypeError(f"{call.function.__name__}.{call.method.__name__} needs an array of which to take rows")
     x = arrays[place]
     axes = normalize(call.keywords["axis"], x.ndim) if reduces else normalize(call.keywords["axis"], x.ndim)[:1]
-    if isinstance(call.function, Projection):  # what these give does not follow from partial rows
-        x = arrays[place] = x.rechunk({axes[0]: -1})
     if reduces and not is_value:
         arrays[0] = _expanded(call, arrays.get(0), x, axes)
     for other in arrays.keys() - {place}:
         arrays[other] = _in_chunks_of(x, arrays[other])
     if any(x.numblocks[axis] > 1 for axis in axes):
-        return (_split_reduction if reduces else _split_rows)(call, arrays, place, axes)
+        is_projection = isinstance(call.function, Projection)
+        split = _split_projection if is_projection else _split_reduction if reduces else _split_rows
+        return split(call, arrays, place, axes)
     if not reduces:
         return _on_chunks(_function(call, arrays, axis=axes[0]), *arrays.values())
     if not is_value:
@@ -212,6 +212,35 @@ def _split_reduction(call, arrays, place, axes):
     return _on_chunks(compute, x, _in_dtype(arrays[0], dtype), pairs).astype(result_dtype)
 
 
+def _split_projection(call, arrays, place, axes):
+    """Return sparsemax or hardmax, or the gradient, along an axis that is split into chunks."""
+    result_dtype, dtype = _dtypes(arrays)
+    (axis,), x, is_sparsemax = axes, _in_dtype(arrays[place], dtype), call.function.__name__ == "sparsemax"
+    maximum = x.max(axis, keepdims=True)
+    if call.method.__name__ == "__call__":
+        result = _sparsemax(x, maximum, axis) if is_sparsemax else _hardmax(x, maximum, axis)
+        return result.astype(result_dtype)
+    grad_output = _in_dtype(arrays[0], dtype)
+    if not is_sparsemax:
+        return _on_chunks(partial_projections.no_gradient, grad_output, maximum).astype(result_dtype)
+    y = x if place == "output" else _sparsemax(x, maximum, axis)
+    is_inside = y > 0
+    total = da.where(is_inside, grad_output, dtype(0)).sum(axis, keepdims=True, dtype=np.float64)
+    shared = y.max(axis, keepdims=True), total, is_inside.sum(axis, keepdims=True)
+    return _on_chunks(partial_projections.gradient, y, grad_output, *shared).astype(result_dtype)
+
+
+def _sparsemax(x, maximum, axis):
+    thresholds = _reduced(x, partial_projections.support, partial_projections.threshold, (axis,))
+    return _on_chunks(partial_projections.value, x, maximum, thresholds)
+
+
+def _hardmax(x, maximum, axis):
+    shape = tuple(-1 if other == axis else 1 for other in range(x.ndim))
+    places = da.arange(x.shape[axis], chunks=(x.chunks[axis],)).reshape(shape)
+    return _on_chunks(partial_projections.first_largest, places == da.argmax(x, axis, keepdims=True), maximum)
+
+
 def _dtypes(arrays):
     """Return the dtype of the result and the one to compute in."""
     names = {str(place): array.dtype.name for place, array in arrays.items() if place != "mask"}
@@ -224,12 +253,18 @@ def _in_dtype(x, dtype):
 
 
 def _pairs(x, scale, axes):
-    """Return the pairs of rows that are split into chunks: few at a time merge, on whichever worker has them."""
+    """Return the pairs of rows that are split into chunks."""
+    merge = partial(partial_rows.pair_of_pairs, scale=scale)
+    return _reduced(x, partial(partial_rows.pair_of_entries, scale=scale), merge, axes, merge)
+
+
+def _reduced(x, chunk, aggregate, axes, combine=None):
+    """Return what the parts of split rows give together: few at a time merge, on whichever worker has them."""
     return da.reduction(
         x,
-        chunk=partial(on_one_thread, partial_rows.pair_of_entries, scale=scale),
-        combine=partial(on_one_thread, partial_rows.pair_of_pairs, scale=scale),
-        aggregate=partial(on_one_thread, partial_rows.pair_of_pairs, scale=scale),
+        chunk=partial(on_one_thread, chunk),
+        combine=partial(on_one_thread, combine or chunk),
+        aggregate=partial(on_one_thread, aggregate),
         axis=axes,
         keepdims=True,
         dtype=np.complex128,
