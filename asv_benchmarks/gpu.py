@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import cupy
-import cupyx.scipy.special as special
 import torch
 from numba import cuda
-from peer_worker import Case, numact_call, tensor_call
+from peer_worker import Case, cupy_call, numact_call, tensor_call
 from peers import comparable
 
 import numact as na
@@ -52,18 +51,6 @@ def tensors(dtype, size):
     kind, generator = getattr(torch, dtype), torch.Generator("cuda").manual_seed(0)
     made = [torch.randn(size, dtype=kind, device="cuda", generator=generator) for _ in range(2)]
     return made[0] * 3, made[1], torch.empty(size, dtype=kind, device="cuda")
-
-
-def cupy_call(case, x, grad, out):
-    """Return CuPy's own function, where it has one that writes to an array that exists, else None."""
-    if case.direction == "backward" or case.dtype == "bfloat16":
-        return None
-    x, out = cupy.asarray(x), cupy.asarray(out)
-    if case.function in ROWWISE:
-        return partial(getattr(special, case.function), x, axis=case.axis)
-    ufuncs = {"relu": (cupy.maximum, x, 0), "tanh": (cupy.tanh, x), "exponential": (cupy.exp, x)}
-    ufuncs |= {"sigmoid": (special.expit, x), "log_sigmoid": (special.log_expit, x)}
-    return case.function in ufuncs and partial(*ufuncs[case.function], out=out)
 
 
 def copy_call(case, x, grad, out):

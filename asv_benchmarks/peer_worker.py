@@ -46,7 +46,7 @@ def arrays(case):
     x, grad, out = (array[:count].reshape(case.shape) for array in values(case.dtype, case.size))
     if case.function != "logsumexp":
         return x, grad, out
-    one_a_row = np.take(grad, 0, case.axis)
+    one_a_row = np.asarray(np.take(grad, 0, case.axis))  # of a single row an array, too
     return x, one_a_row, out if case.direction == "backward" else np.ones_like(one_a_row)
 
 
@@ -216,6 +216,21 @@ def jax_call(case, x, grad, out):
         return lambda: compiled(x).block_until_ready()
     compiled = jax.jit(lambda grad, x: jax.vjp(function, x)[1](grad)[0])
     return lambda: compiled(grad, x).block_until_ready()
+
+
+def cupy_call(case, x, grad, out):
+    """Return CuPy's own function, where it has one that writes to an array that exists, else None."""
+    import cupy
+    from cupyx.scipy import special as cupy_special
+
+    if case.direction == "backward" or case.dtype == "bfloat16":
+        return None
+    x, out = cupy.asarray(x), cupy.asarray(out)
+    if case.function in ("softmax", "log_softmax"):
+        return partial(getattr(cupy_special, case.function), x, axis=case.axis)
+    ufuncs = {"relu": (cupy.maximum, x, 0), "tanh": (cupy.tanh, x), "exponential": (cupy.exp, x)}
+    ufuncs |= {"sigmoid": (cupy_special.expit, x), "log_sigmoid": (cupy_special.log_expit, x)}
+    return partial(*ufuncs[case.function], out=out) if case.function in ufuncs else None
 
 
 CALLS = {"numact": numact_call, "copy": copy_call, "numpy": numpy_call, "torch": torch_call, "jax": jax_call}

@@ -109,6 +109,11 @@ def test_every_function_has_a_numpy_peer(worker, activation, direction):
     np.testing.assert_allclose(computed, worker.numpy_call(case, x, grad, None)(), rtol=1e-6, atol=1e-9)
 
 
+def test_a_single_row_comes_as_arrays(worker):
+    case = worker.Case("logsumexp", "forward", "float32", 1, (1,), -1, True)
+    assert all(isinstance(array, np.ndarray) for array in worker.arrays(case))
+
+
 def test_a_peer_that_computes_something_else_ends_the_run(worker, monkeypatch):
     case = worker.Case("sigmoid", "forward", "float32", 1_000, (1_000,), None, False)
     monkeypatch.setitem(worker.CALLS, "numpy", lambda case, x, grad, out: lambda: np.tanh(x))
