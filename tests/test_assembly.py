@@ -44,6 +44,8 @@ for name, function in na.registry.items():
         kernel = cpu.kernel(formula, "float32").kernel.function
         kernel(*[x] * len(formula.inputs), *numbers, x.copy())
         assembly[label] = "".join(kernel.inspect_asm().values())
+        asking = kernel.py_func.__globals__["loop_asking"]
+        assembly[label + "_large"] = "".join(asking.inspect_asm().values())
 na.softmax_cross_entropy.value_and_grad(np.ones((2, 100), np.float32), [0, 1])
 scope = cpu_losses.kernel("float32", "int64").function.py_func.__globals__
 parts = [scope[part] for part in LOOPS["softmax_cross_entropy"]]
@@ -97,7 +99,8 @@ def compiled(request, tmp_path_factory):
     return json.loads(done.stdout), TARGETS[request.param]
 
 
-KERNELS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_backward")] + [*SEVERAL, *ROWS, *LOOPS]
+ELEMENTS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_backward")] + SEVERAL
+KERNELS = [name + suffix for name in ELEMENTS for suffix in ("", "_large")] + [*ROWS, *LOOPS]
 SELECTIONS = {
     "hardmax",
     "relu",
@@ -112,11 +115,17 @@ SELECTIONS = {
 def test_vector_arithmetic(compiled, kernel):
     assembly, register = compiled
     arithmetic = r"v(f[n]?m(add|sub)\d+|mul|add|sub|div)ps"
-    if kernel in SELECTIONS:
+    if kernel.removesuffix("_large") in SELECTIONS:
         arithmetic = r"v(max|min|cmp|blend|and|mov|xor)\w*"
-    if register == "[yz]mm" and kernel in FULL_WIDTH:
+    if register == "[yz]mm" and kernel.removesuffix("_large") in FULL_WIDTH:
         register = "zmm"
     assert re.search(rf"\b{arithmetic}\b.*%{register}", assembly[kernel])
+
+
+@pytest.mark.parametrize("kernel", ELEMENTS)
+def test_lines_of_large_arrays_are_asked_for(compiled, kernel):
+    assembly, _ = compiled
+    assert re.search(r"\bprefetch\w*\s+\d+\(%", assembly[kernel + "_large"])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -7,8 +7,8 @@ import numba
 import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
-from numact.targets import common, cpu_width
-from numact.targets.cpu_threads import Kernel, is_shifted
+from numact.targets import common, cpu_memory, cpu_width
+from numact.targets.cpu_threads import TILE, Kernel, is_shifted
 
 # Threads pay from where one of them would work for 3.5 us. What it needs for a float32 was measured on two cores of an
 # AMD Zen 5 with AVX-512: from 0.04 ns (relu) to 0.34 (the derivative of gelu's tanh form, 64 operations). Two threads
@@ -21,6 +21,9 @@ CHUNK = 4_096  # elements copied at a time where the result takes the place of a
 # vector against 23). LLVM runs a loop that writes what it reads as scalar code (gelu in place took 13 times as long): a
 # result that takes the place of an input is computed from copies of its parts, one that overlaps it otherwise from a
 # copy of the whole. To see here whether they overlap is free; to ask NumPy takes 0.2 us.
+# Of a large array lines of memory are asked for ahead of the steps that need them. How many elements a step has LLVM
+# must not know, or it unrolls them all and spills, but that no vector has a rest: the constants of the scalar code for
+# it would take the registers of the vectors' constants.
 KERNELS = """
 def element({names}):
     return store(core({loaded}))
@@ -28,6 +31,14 @@ def element({names}):
 def loop({names}, out):
     for i in range(out.size):
         out[i] = element({indexed})
+
+def loop_asking({names}, out):
+    step = min(STEP, out.size) & -64
+    for start in range(0, out.size, step):
+        {asked}
+        for j in range(step):
+            i = unsigned(start + j)
+            out[i] = element({indexed})
 
 def serial({names}, out):
     if {shifted}:
@@ -37,7 +48,10 @@ def serial({names}, out):
             high = low + CHUNK
             loop({copied}, out[low:high])
     else:
-        loop({names}, out)
+        whole = (out.size - AHEAD) // STEP * STEP if out.size >= LARGE else 0
+        if whole > 0:
+            loop_asking({first}, out[:whole])
+        loop({rest}, out[whole:])
 """
 
 
@@ -64,6 +78,9 @@ def kernel(formula, dtype):
         names=", ".join(arrays + numbers),
         loaded=", ".join([f"load({name})" for name in arrays] + numbers),
         indexed=", ".join([f"{name}[i]" for name in arrays] + [f"number({name})" for name in numbers]),
+        asked="; ".join([f"ask_for({name}, start + AHEAD, 0)" for name in arrays] + ["ask_for(out, start + AHEAD, 1)"]),
+        first=", ".join([f"{name}[:whole]" for name in arrays] + numbers),
+        rest=", ".join([f"{name}[whole:]" for name in arrays] + numbers),
         copied=", ".join([f"{name}[low:high].copy()" for name in arrays] + numbers),
         copied_whole=", ".join([f"{name}.copy()" for name in arrays] + numbers),
         shifted=" or ".join(f"is_shifted({name}, out)" for name in arrays),
@@ -72,11 +89,14 @@ def kernel(formula, dtype):
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
+    scope["STEP"], scope["AHEAD"] = cpu_memory.steps(common.storage(dtype))
+    scope |= {"LARGE": TILE, "ask_for": cpu_memory.ask_for, "unsigned": np.uint64}
     scope |= {"CHUNK": CHUNK, "is_shifted": is_shifted}
     label, operations = common.label(formula, dtype), formula.operations(kind)
-    element, loop, serial = cpu_width.define(source, __name__, scope, label, operations)
+    element, loop, loop_asking, serial = cpu_width.define(source, __name__, scope, label, operations)
     scope["element"] = numba.njit(element, **JIT_OPTIONS)
-    scope["loop"] = numba.njit(loop, **INNER_OPTIONS)
+    for function in (loop, loop_asking):
+        scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
     return ElementKernel(Kernel(serial, "tiles"), parallel_from(formula, dtype))
 
 
