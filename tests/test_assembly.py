@@ -28,6 +28,8 @@ for name, function in na.registry.items():
             kernel(0, row, row.copy(), 100, 100, 1.0)
             parts = [kernel.py_func.__globals__[part] for part in ROWS[name]]
             assembly[name] = "".join(text for part in parts for text in part.inspect_asm().values())
+            rows = kernel.py_func.__globals__["long_rows"]
+            assembly[name + "_large"] = "".join(rows.inspect_asm().values())
         if name in LOOPS:
             row, gradient = np.ones(100, np.float32), np.ones(100, np.float32)
             function(row), function.backward(gradient, row)
@@ -122,10 +124,15 @@ def test_vector_arithmetic(compiled, kernel):
     assert re.search(rf"\b{arithmetic}\b.*%{register}", assembly[kernel])
 
 
-@pytest.mark.parametrize("kernel", ELEMENTS)
+@pytest.mark.parametrize("kernel", [*ELEMENTS, *ROWS])
 def test_lines_of_large_arrays_are_asked_for(compiled, kernel):
     assembly, _ = compiled
-    assert re.search(r"\bprefetch\w*\s+\d+\(%", assembly[kernel + "_large"])
+    assert re.search(r"\bprefetch\w*\s+\d*\(%", assembly[kernel + "_large"])
+
+
+def test_softmax_divides_no_entry(compiled):
+    assembly, _ = compiled
+    assert not re.search(r"\bvdiv", assembly["softmax"])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

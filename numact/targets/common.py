@@ -13,7 +13,7 @@ import numpy as np
 
 from numact._version import __version__
 from numact.binding import JIT_OPTIONS
-from numact.primitives import HALF_CONVERSIONS
+from numact.primitives import HALF_CONVERSIONS, fma
 
 VERSION = __version__.replace(".", "_")
 
@@ -48,6 +48,18 @@ def names_in_kernels(formula):
     return arrays, [f"number{index}" for index in range(len(formula.parameters))]
 
 
+# What the source of row kernels begins with on either target. The sum is Knuth's two-sum. A division of each entry
+# would take as long as its exponential: `quotient` makes one of products, as good as correctly rounded (Markstein).
+ROW_ARITHMETIC = """
+def quotient(value, inverse, total):
+    near = value * inverse
+    return fma(fma(-near, total, value), inverse, near)
+
+def add(total, low, part):
+    result = total + part
+    back = result - total
+    return result, low + ((total - (result - back)) + (part - back))
+"""
 # How row kernels load an entry, without a scale and with one; a negative one makes the smallest entry the largest.
 READ = "lambda x, scale: load(x)", "lambda x, scale: -load(x) if scale < 0 else load(x)"
 
@@ -71,7 +83,7 @@ def row_scope(formulas, kind, dtype, scaled, converters):
     bound["weight"] = formulas.output if is_output else formulas.weight[scaled]
     bound |= {name: pair[scaled] for name in ("entry", "logarithm") if (pair := getattr(formulas, name))}
     scope = {name: formula.compiled(compute) for name, formula in bound.items() if formula}
-    scope |= {"load": load, "store": store, "number": compute}
+    scope |= {"load": load, "store": store, "number": compute, "fma": fma}
     read = eval(READ[scaled and not is_output], scope)
     return scope | {"read": numba.njit(read, **JIT_OPTIONS)}
 

@@ -8,14 +8,15 @@ whose arrays overlap as scalar code.
 What stands in braces is filled in for each kernel: see `numact.targets.cpu_rows.WORDS`.
 """
 
-SUMS = """
+from numact.targets.common import ROW_ARITHMETIC
+
+BASICS = """
 def at(start, i):
     return uint64(start + i)
 
-def add(total, low, part):
-    result = total + part
-    back = result - total
-    return result, low + ((total - (result - back)) + (part - back))
+def ask_for_piece(out, start, size):
+    for place in range(start, min(start + size, out.size - STEP), STEP):
+        ask_for(out, place, 1)
 
 def is_same(array, out):
     return array.ctypes.data == out.ctypes.data
@@ -55,9 +56,9 @@ def make_terms(values, piece, grads, start, size, parts):
     for i in range(size):
         parts[at(0, i)] = term(values[at(piece, i)], grads[at(start, i)])
 
-def divide(values, piece, size, total, out, start):
+def divide(values, piece, size, inverse, total, out, start):
     for i in range(size):
-        out[at(start, i)] = store(values[at(piece, i)] / total[at(0, i)])
+        out[at(start, i)] = store(quotient(values[at(piece, i)], inverse[at(0, i)], total[at(0, i)]))
 
 def subtract(x, begin, size, largest, high, low, scale, out, start):
     for i in range(size):
@@ -100,11 +101,12 @@ SUM = """for k in range(rows):
                 total[k], low[k] = add(total[k], low[k] + error, result)
                 left[k] += ones
         """
+ASK = "ask_for_piece(out, start + piece, size)\n            "  # while the weights are computed memory is idle
 LARGEST = """for k in range(rows):
             spread(largest, k * length, part, largest_of({x}, {x_start} + k * length, length))
         """
 WEIGH = LARGEST + SUM.format(
-    terms="{weigher}({x}, {x_start} + piece, size, largest, scale, values, piece)",
+    terms=ASK + "{weigher}({x}, {x_start} + piece, size, largest, scale, values, piece)",
     summed="values, piece + k * length",
     without="NAN",
 )
@@ -114,8 +116,9 @@ WEIGH_RESTS = LARGEST + SUM.format(
     without="ONE",
 )
 # What the entries of a row share, from the sum of its weights.
-SHARE = """for k in range(rows):
-            spread(first, k * length, part, {})
+SHARE_SUM = """for k in range(rows):
+            spread(first, k * length, part, ONE / (total[k] + low[k]))
+            spread(second, k * length, part, total[k] + low[k])
         """
 LOGARITHM = "logarithm(largest[k * length], left[k] - ONE + (total[k] + low[k]))"
 SHARE_LOGARITHM = f"""for k in range(rows):
@@ -141,7 +144,7 @@ SHARE_SUMS = (
 FINISH = """for piece in range(0, count, PIECE):
             size = min(PIECE, count - piece)
             {}"""
-DIVIDE = FINISH.format("divide(values, piece, size, first, out, start + piece)")
+DIVIDE = FINISH.format("divide(values, piece, size, first, second, out, start + piece)")
 SUBTRACT = FINISH.format("subtract({x}, {x_start} + piece, size, largest, first, second, scale, out, start + piece)")
 REDUCE = f"""for k in range(rows):
             log_high, log_low = {LOGARITHM}
@@ -152,13 +155,15 @@ GRADIENT = FINISH.format(
     "row_gradient({values}, {values_start} + piece, {grads}, {grads_start} + piece, size, first, second, out, "
     "start + piece)"
 )
-FACTOR = SHARE.format("load(grad[start // length + k]) / (total[k] + low[k])")
+FACTOR = """for k in range(rows):
+            spread(first, k * length, part, load(grad[start // length + k]) / (total[k] + low[k]))
+        """
 STEPS = {  # of a row: its sum of weights, what its entries share, what comes out
-    "value": (WEIGH, SHARE.format("total[k] + low[k]"), DIVIDE),
-    "log": (WEIGH_RESTS, SHARE_LOGARITHM, SUBTRACT),
+    "value": (WEIGH, SHARE_SUM, DIVIDE),
+    "log": (WEIGH_RESTS.replace("weigh_rests", ASK + "weigh_rests"), SHARE_LOGARITHM, SUBTRACT),
     "reduced": (WEIGH_RESTS, "", REDUCE),
     "backward": (WEIGH, SHARE_SUMS.replace("{norm}", "total[k] + low[k]"), GRADIENT),
-    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE"), GRADIENT),
+    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE").replace("make_terms", ASK + "make_terms"), GRADIENT),
     "reduced_backward": (WEIGH, FACTOR, MULTIPLY),
 }
 
@@ -208,13 +213,14 @@ def strip_logarithm(total, low, count, largest):
     for j in range(total.size):
         total[j], low[j] = logarithm(largest[j], count[j] - ONE + (total[j] + low[j]))
 
-def strip_divide(total, out, start, width):
+def strip_divide(inverse, total, out, start, width):
     for j in range(width):
-        out[at(start, j)] /= total[j]
+        out[at(start, j)] = quotient(out[at(start, j)], inverse[j], total[j])
 
-def strip_values(x, begin, largest, total, scale, out, start, width):
+def strip_values(x, begin, largest, inverse, total, scale, out, start, width):
     for j in range(width):
-        out[at(start, j)] = store(weight(read(x[at(begin, j)], scale), largest[j], scale) / total[j])
+        e = weight(read(x[at(begin, j)], scale), largest[j], scale)
+        out[at(start, j)] = store(quotient(e, inverse[j], total[j]))
 
 def strip_entries(x, begin, largest, high, low, scale, out, start, width):
     for j in range(width):
@@ -268,15 +274,17 @@ def strip_value(x, out, start, stop, step, width, place, scale):
         for k in range(start, stop, step):
             strip_kept(x, k, width, largest, scale, total, low, out)
         total = total + low
+        inverse = ONE / total
         for k in range(start, stop, step):
-            strip_divide(total, out, k, width)
+            strip_divide(inverse, total, out, k, width)
     else:
         total = strip_total(x, largest, start, stop, step, width, scale)
+        inverse = ONE / total
         for k in range(start, stop, step):
             if is_same(x, out):
-                strip_values(x[k : k + width].copy(), 0, largest, total, scale, out, k, width)
+                strip_values(x[k : k + width].copy(), 0, largest, inverse, total, scale, out, k, width)
             else:
-                strip_values(x, k, largest, total, scale, out, k, width)
+                strip_values(x, k, largest, inverse, total, scale, out, k, width)
 
 def strip_log(x, out, start, stop, step, width, place, scale):
     largest = strip_largest(x, start, stop, step, width, scale)
@@ -388,5 +396,5 @@ def masked_{size}(index, {{grad}}x, mask, out, length, size, scale):
     {rows}({{grads}}part, out[start:stop], length, number(scale))
     blank(mask, start, out[start:stop])
 """
-KERNELS = SUMS + LONG_ROWS + COLUMNS + DRIVERS
+KERNELS = ROW_ARITHMETIC + BASICS + LONG_ROWS + COLUMNS + DRIVERS
 KERNELS += TASKS.format(size="short", rows="short_rows") + TASKS.format(size="long", rows="long_rows")

@@ -8,7 +8,7 @@ import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
-from numact.targets import common, cpu, cpu_vectors, cpu_width
+from numact.targets import common, cpu, cpu_memory, cpu_vectors, cpu_width
 from numact.targets.cpu_row_source import KERNELS, steps
 from numact.targets.cpu_threads import PARTS, TILE, Kernel
 from numact.targets.cpu_vectors import WIDTH
@@ -24,6 +24,7 @@ COLUMNS = 64  # a strip has a multiple of this
 STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
 NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
 LEAST = 128  # columns, where a wider strip would leave threads without one
+INLINED = ("at", "add", "quotient", "ask_for_piece")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED}
 
 # What the braces in the kernels' source stand for, by what is computed.
@@ -110,6 +111,7 @@ def kernels(formulas, mode, dtype, scaled):
     is_output, is_number = kind == "from_output", element is number
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
     scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
+    scope |= {"STEP": cpu_memory.steps(element)[0], "ask_for": cpu_memory.ask_for}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
@@ -123,7 +125,7 @@ def kernels(formulas, mode, dtype, scaled):
         if name in RowKernels._fields:
             kernels.append(Kernel(function, "tasks"))
         else:
-            scope[name] = numba.njit(function, **(JIT_OPTIONS if name in ("at", "add") else INNER_OPTIONS))
+            scope[name] = numba.njit(function, **(JIT_OPTIONS if name in INLINED else INNER_OPTIONS))
     return RowKernels(*kernels, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
-from numact.primitives import fma
 from numact.targets import common
 from numact.targets import cuda as target
 from numact.targets.cuda_memory import SIMULATED, access, conversions, kind_of
@@ -24,15 +23,6 @@ def larger(a, b):
 
 def plus(a, b):
     return a + b
-
-def quotient(value, inverse, total):
-    near = value * inverse
-    return fma(fma(-near, total, value), inverse, near)
-
-def add(total, low, part):
-    result = total + part
-    back = result - total
-    return result, low + ((total - (result - back)) + (part - back))
 """
 SHUFFLES = """
 def NAME(value, shared, thread, part, parts, beside):
@@ -156,7 +146,6 @@ rest = group_sum(count, shared, thread, part, parts, beside) - number(1)
 rest = rest + group_sum(total, shared, thread, part, parts, beside)
 """.replace("{add_rests}", textwrap.indent(ADD_RESTS.replace("REFERENCE", "reference"), "    "))
 RESTORED = "total = rest + number(1) + (largest - largest)\n"  # NaN for a row with +inf
-# A division of each entry would take half as long as its exponential: `quotient` makes one of products.
 INVERSE = "inverse = number(1) / total if size > 0 else number(0)\n"  # a thread without a row has no sum
 LOGARITHM = """
 high, low = logarithm(largest, rest)
@@ -253,7 +242,7 @@ def _source(kind, lanes, is_masked, are_columns, is_streamed):
     """Return the source of a kernel and of what it calls."""
     tree = are_columns or SIMULATED
     reductions = [(TREE if tree else SHUFFLES).replace("NAME", name).replace("JOIN", join) for name, join in JOINED]
-    source = "".join([JOINS, *reductions, KERNEL.replace("{body}", _body(kind, is_streamed))])
+    source = "".join([common.ROW_ARITHMETIC, JOINS, *reductions, KERNEL.replace("{body}", _body(kind, is_streamed))])
     given = {"values": ("x", "number(read(ENTRY, scale))", "HIDDEN")}
     if kind in ("backward", "from_output"):
         given["grads"] = ("grad", "number(decode(ENTRY))", "number(0)")
@@ -295,7 +284,6 @@ def function(formulas, mode, dtype, scaled, is_masked, layout):
     number, item = scope["number"], common.storage(dtype).itemsize
     scope |= {
         "cuda": cuda,
-        "fma": fma,
         "int64": np.int64,
         "uint32": np.uint32,
         "inf": math.inf,
