@@ -77,13 +77,14 @@ class Worker:
     Two OpenMP runtimes in one process disturb each other, and threads that wait for work spin for some milliseconds: a
     process is therefore stopped while another has its turn. In its own turn its threads spin, so that calls in a row
     need no waking, but not for long: beside one busy process on two cores, libgomp's default made an 8 us call of
-    torch or a 4 us one of numact last 8 ms, a time slice; OMP_WAIT_POLICY=passive made it 14 us, this 6 us.
+    torch or a 4 us one of numact last 8 ms, a time slice. 1,000 turns were too few where waking a thread took 40 us, as
+    on a virtual machine: the threads slept in every call, and 9 us became 39.
     """
 
     def __init__(self, library, threads, **others):
         count = str(threads)
         names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC")
-        environment = {"GOMP_SPINCOUNT": "1000"} | os.environ | dict.fromkeys(names, count)
+        environment = {"GOMP_SPINCOUNT": "10000"} | os.environ | dict.fromkeys(names, count)
         environment |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"} | others
         command = [sys.executable, str(Path(__file__).with_name("peer_worker.py"))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
