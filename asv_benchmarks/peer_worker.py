@@ -63,8 +63,9 @@ def numact_call(case, x, grad, out):
         keywords["axis"] = case.axis
     if case.direction == "forward":
         return partial(function, x, **keywords)
-    if case.axis is not None and function.takes_output:  # it is there after the forward pass
-        return partial(function.backward, grad, output=function(x, case.axis), **keywords)
+    if function.takes_output:  # it is there after the forward pass
+        axes = () if case.axis is None else (case.axis,)
+        return partial(function.backward, grad, output=function(x, *axes), **keywords)
     return partial(function.backward, grad, x, **keywords)
 
 
