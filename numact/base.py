@@ -312,7 +312,7 @@ class Elementwise(Activation):
     def _from_output(self, grad_output, x, arguments, output, bias, out, keywords):
         if x is not None or bias is not None:
             raise TypeError(f"{self.__name__}.backward takes output= in the place of x and bias, not beside them")
-        form, _, numbers = self._select(arguments, keywords)
+        form, _, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
         if form._slope is None:
             raise TypeError(f"{self.__name__}.backward needs x: {LOST}")
         return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)

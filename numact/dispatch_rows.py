@@ -34,9 +34,9 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows):
             result = np.empty(x.shape, x.dtype) if out is None else out
-            flat = [value.reshape(-1) for value in arrays]
-            flat_mask = None if mask is None else mask.reshape(-1)
-            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.reshape(-1), rows, scale, flat_mask)
+            flat = [value.ravel() for value in arrays]
+            flat_mask = None if mask is None else mask.ravel()
+            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.ravel(), rows, scale, flat_mask)
             return result
     if mask is None and formulas.cuda_target == "cuda_rows" and (library := dispatch.seen.get(type(x))):
         result = cuda_rows_target(formulas).plain(library, formulas, mode, arrays, axis, scale, out)
