@@ -115,6 +115,17 @@ def link(ptx, capability):
     return (linker.get_info_log() or "") + (linker.get_error_log() or "")
 
 
+def machine_code(ptx, capability, *options):
+    """Assemble PTX with options and return the instructions alone."""
+    import llvmlite.binding
+
+    options = core.LinkerOptions(arch="sm_{}{}".format(*capability), ptxas_options=list(options))
+    file = bytes(core.Linker(core.ObjectCode.from_ptx(ptx.encode()), options=options).link("cubin").code)
+    return [
+        section.data() for section in llvmlite.binding.ObjectFileRef.from_data(file).sections() if section.is_text()
+    ]
+
+
 def kernel_of(name, which, place, dtype):
     """Return the kernel of a case and its signature."""
     from numact.targets import common

@@ -7,7 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ELEMENTWISE, SEVERAL
-from kernel_table import FILE, array, cases, compile_ptx, cuda, elementwise_kernel, formula_of, link, measure
+from kernel_table import (
+    FILE,
+    array,
+    cases,
+    compile_ptx,
+    cuda,
+    elementwise_kernel,
+    formula_of,
+    link,
+    machine_code,
+    measure,
+)
 from numba import float32, njit
 
 import numact as na
@@ -55,6 +66,20 @@ def test_nvvm_contracts_nothing(name):
     (code,) = compiled.inspect_llvm().values()
     # Not as many: once LLVM copied one of squareplus's into both arms of a choice, with 6 for the formula's 5.
     assert ptx.count("fma.rn") <= len(re.findall(r"call\b.*@llvm\.fma", code))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("which", ["value", "backward"])
+@pytest.mark.parametrize("name", [*ELEMENTWISE, *SEVERAL])
+def test_assembler_contracts_nothing(name, which, dtype):
+    """Products and sums that PTX leaves to the assembler stay apart: the instructions are those without contraction."""
+    ptx = compile_ptx(*elementwise_kernel(name, which, dtype, 1), (9, 0))
+    contracted, apart = (machine_code(ptx, (9, 0), f"--fmad={choice}") for choice in ("true", "false"))
+    if (name, which) == ("tanhshrink", "value"):  # 1 + p / 2 becomes an fma: half of a power of two is exact
+        assert contracted != apart
+    else:
+        assert contracted == apart
+    assert contracted
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
