@@ -85,6 +85,7 @@ class Activation:
     """A callable on arrays; see `activation`, which makes one from a formula."""
 
     _keywords: tuple[str, ...] = ("out", "stream")
+    _required: tuple[str, ...] = ()  # of the parameters
 
     def __init__(self, function, info):
         self._value = Formula(function)
@@ -100,6 +101,7 @@ class Activation:
         x, *rest = signature.parameters.values()
         keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in self._keywords]
         self._defaults = {item.name: item.default for item in rest}
+        self._required = tuple(item.name for item in rest if item.default is item.empty)
         self.__signature__ = inspect.Signature([x, *rest, *keywords])
         document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
         document, heading, example = document.partition("\n\nExamples\n")
@@ -149,15 +151,14 @@ class Activation:
         """Return the values of all arguments but the first in their order."""
         if len(arguments) > len(self._defaults):
             raise TypeError(f"{self.__name__}{self.__signature__} got {len(arguments) + 1} positional arguments")
-        values = dict(zip(self._defaults, arguments, strict=False))
-        for name, value in keywords.items():
+        given = dict(zip(self._defaults, arguments, strict=False))
+        for name in keywords:
             if name not in self._defaults:
                 raise TypeError(f"{self.__name__}{self.__signature__} has no parameter {name!r}")
-            if name in values:
+            if name in given:
                 raise TypeError(f"{self.__name__}{self.__signature__} got two values for {name!r}")
-            values[name] = value
-        values = self._defaults | values
-        if missing := [name for name, value in values.items() if value is inspect.Parameter.empty]:
+        values = self._defaults | given | keywords
+        if missing := [name for name in self._required if values[name] is inspect.Parameter.empty]:
             raise TypeError(f"{self.__name__}{self.__signature__} needs {' and '.join(missing)}")
         return tuple(values.values())
 
@@ -357,7 +358,7 @@ class Elementwise(Activation):
 
 def _numbers(activation, values):
     try:
-        return tuple(float(value) for value in values)
+        return tuple(map(float, values))
     except (TypeError, ValueError):
         shown = ", ".join(f"{name}={value!r}" for name, value in zip(activation._defaults, values, strict=False))
         raise TypeError(f"{activation.__name__}: parameters must be real numbers, not {shown}") from None

@@ -6,6 +6,7 @@ import operator
 from functools import cache, lru_cache
 
 import numpy as np
+from numpy import ndarray
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 PLAIN = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
@@ -29,7 +30,7 @@ def elementwise(formula, arrays, parameters, out):
         if x.ndim == 1:
             cpu_target().elementwise(formula, name, arrays, parameters, result)
             return result
-        flat = [value.ravel() for value in arrays]  # views; reshape takes 0.1 us longer
+        flat = map(ndarray.ravel, arrays)  # views; reshape takes 0.1 us longer
         cpu_target().elementwise(formula, name, flat, parameters, result.ravel())
         return deliver(result, out)
     if library := seen.get(type(x)):
@@ -81,17 +82,18 @@ def _plain_dtype(arrays, x, out):
     Then nothing has to be converted; x is the last of the arrays. It costs 0.2 us, where the way for arrays of all
     kinds costs 10.
     """
-    name = PLAIN.get(x.dtype) if type(x) is np.ndarray else None
-    if name is None or not ((flags := x.flags).c_contiguous and flags.aligned):
+    if type(x) is not ndarray or (name := PLAIN.get(dtype := x.dtype)) is None:
         return None
-    for other in arrays[:-1]:
-        if type(other) is not np.ndarray or other.dtype is not x.dtype or other.shape != x.shape:
+    if not ((flags := x.flags).carray or (flags.c_contiguous and flags.aligned)):  # the second for a read-only array
+        return None
+    for other in arrays[:-1] if len(arrays) > 1 else ():
+        if type(other) is not ndarray or other.dtype is not dtype or other.shape != x.shape:
             return None
-        if not ((flags := other.flags).c_contiguous and flags.aligned):
+        if not ((flags := other.flags).carray or (flags.c_contiguous and flags.aligned)):
             return None
     if out is None:
         return name
-    fits = type(out) is np.ndarray and out.dtype is x.dtype and out.shape == x.shape and out.flags.carray
+    fits = type(out) is ndarray and out.dtype is dtype and out.shape == x.shape and out.flags.carray
     return name if fits else None
 
 

@@ -3,9 +3,10 @@
 import importlib
 import math
 import operator
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
+from numpy import ndarray
 
 from numact import dispatch
 from numact.dispatch import PART, _parts, deliver, find_interop, may_overlap, split_at
@@ -29,14 +30,14 @@ def cuda_rows_target(formulas):
 
 def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function, by the formulas of its kernels, to a tuple of arrays along an axis."""
-    x = arrays[-1]
-    if (name := dispatch._plain_dtype(arrays, x, out)) and (out is None or not may_overlap(out, arrays)):
+    x, axis = arrays[-1], operator.index(axis)
+    if name := dispatch._plain_dtype(arrays, x, out):
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows):
             result = np.empty(x.shape, x.dtype) if out is None else out
-            flat = [value.ravel() for value in arrays]
-            flat_mask = None if mask is None else mask.ravel()
-            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.ravel(), rows, scale, flat_mask)
+            flat = map(ndarray.ravel, arrays)
+            mask = None if mask is None else mask.ravel()
+            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.ravel(), rows, scale, mask)
             return result
     if mask is None and formulas.cuda_target == "cuda_rows" and (library := dispatch.seen.get(type(x))):
         result = cuda_rows_target(formulas).plain(library, formulas, mode, arrays, axis, scale, out)
@@ -94,10 +95,16 @@ def check_mask(mask_shape, mask_dtype, shape):
 
 def _run(formulas, mode, dtype, flat, values, rows, scale=1.0, mask=None):
     """Fill `values`, a plain array, from flat arrays of `dtype` or its bits."""
+    name, stored = _names(dtype)
+    cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, values.reshape(-1).view(stored), rows, scale, mask)
+
+
+@cache
+def _names(dtype):
+    """Return the name of a dtype, which NumPy takes 2 us to find, and the dtype that kernels see for it."""
     from numact.targets import common
 
-    out = values.reshape(-1).view(common.storage(dtype.name))
-    cpu_rows_target(formulas).rowwise(formulas, mode, dtype.name, flat, out, rows, scale, mask)
+    return dtype.name, common.storage(dtype.name)
 
 
 def _is_plain(array, dtype):
@@ -106,20 +113,20 @@ def _is_plain(array, dtype):
 
 def _flat(array, dtype):
     """Return an array as a flat one of the dtype's bits, copied only where it is not plain."""
-    from numact.targets import common
-
     plain = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
     array = array if plain else np.array(array, dtype, order="C")
-    return array.reshape(-1).view(common.storage(dtype.name))
+    return array.reshape(-1).view(_names(dtype)[1])
 
 
 def reduction(formulas, x, axis, keepdims, out):
     """Reduce an array over one axis, several or all to one value for each row."""
+    if axis is not None:
+        axis = tuple(map(operator.index, axis)) if isinstance(axis, tuple) else operator.index(axis)
     if out is None and dispatch._plain_dtype((x,), x, None) and x.size:
-        axes = normalize(axis, x.ndim)
-        if rows := split_at_axes(x.shape, axes):
-            result = np.empty(reduced_shape(x.shape, axes, keepdims), x.dtype)
-            _reduce(formulas, x.dtype, x.reshape(-1), result, rows)
+        rows, final = _reduced(x.shape, axis, keepdims)
+        if rows:
+            result = np.empty(final, x.dtype)
+            _reduce(formulas, x.dtype, x.ravel(), result, rows)
             return deliver(result, None)
     interop = find_interop({"x": x}, out)
     if interop is not None:
@@ -259,6 +266,13 @@ def normalize(axis, dimensions):
     if len(set(axes)) < len(axes):
         raise ValueError(f"axis names an axis twice: {axis}")
     return tuple(axes)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _reduced(shape, axis, keepdims):
+    """Return what `split_at_axes` gives for what `axis` stands for, and the shape of the reduction's result."""
+    axes = normalize(axis, len(shape))
+    return split_at_axes(shape, axes), reduced_shape(shape, axes, keepdims)
 
 
 def split_at_axes(shape, axes):

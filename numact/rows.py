@@ -157,10 +157,11 @@ class Rowwise(_OnRows):
         """Return the value of each row along an axis; see the activation's own documentation."""
         if stream is not None:
             return dispatch.on_stream(stream, self, x, *arguments, out=out, **keywords)
-        given = arguments or keywords
+        axis, mask, scale = -1, None, self._scale
         try:
-            options = self._options(arguments, keywords) if given else (-1, None, self._scale)
-            return dispatch_rows.rowwise(self._formulas, "value", (x,), *options, out)
+            if arguments or keywords:
+                axis, mask, scale = self._options(arguments, keywords)
+            return dispatch_rows.rowwise(self._formulas, "value", (x,), axis, mask, scale, out)
         except TypeError as error:
             return foreign.hand_over(error, self.__call__, x, *arguments, out=out, **keywords)
 
@@ -198,11 +199,12 @@ class Rowwise(_OnRows):
         if stream is not None:
             given = {"output": output, "out": out, **keywords}
             return dispatch.on_stream(stream, self.backward, grad_output, x, *arguments, **given)
-        given = arguments or keywords
+        axis, mask, scale = -1, None, self._scale
         try:
-            options = self._options(arguments, keywords) if given else (-1, None, self._scale)
+            if arguments or keywords:
+                axis, mask, scale = self._options(arguments, keywords)
             if output is None and x is not None:
-                return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), *options, out)
+                return dispatch_rows.rowwise(self._formulas, "backward", (grad_output, x), axis, mask, scale, out)
             if output is None or x is not None:
                 raise TypeError(f"{self.__name__}.backward takes either x or output=, exactly one of them")
             if self._formulas.output is None:
@@ -210,7 +212,8 @@ class Rowwise(_OnRows):
                     f"{self.__name__}.backward takes x, not output=: exp magnifies the output's rounding error by the "
                     "size of the output, and the gradient would lose digits"
                 )
-            return dispatch_rows.rowwise(self._formulas, "from_output", (grad_output, output), *options, out)
+            arrays = grad_output, output
+            return dispatch_rows.rowwise(self._formulas, "from_output", arrays, axis, mask, scale, out)
         except TypeError as error:
             keywords |= {"output": output, "out": out}
             return foreign.hand_over(error, self.backward, grad_output, x, *arguments, **keywords)

@@ -143,7 +143,7 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     ----------
     formulas, mode, dtype
         As for `kernels`.
-    arrays : list of array
+    arrays : iterable of array
         The input, or the output's gradient and the input or the output.
     out : array
         May be one of them.
@@ -154,11 +154,15 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     mask : array of bool, optional
         Where it is true an entry takes part. Then nothing may come after the axis.
     """
-    if arrays[-1].size == 0:
+    if out.size == 0:
         return
     kernel, pays, count, sizes = plan(formulas, mode, dtype, scale != 1.0, mask is not None, shape)
-    masks = () if mask is None else (mask,)
-    kernel.run(pays, count, *arrays, *masks, out, *sizes, scale)
+    if mask is not None:
+        arrays = (*arrays, mask)
+    if kernel.serial and not pays:  # what `run` would do, 0.3 us sooner
+        kernel.serial(count, *arrays, out, *sizes, scale)
+        return
+    kernel.run(pays, count, *arrays, out, *sizes, scale)
 
 
 @lru_cache(maxsize=4096)

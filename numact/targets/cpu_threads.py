@@ -35,9 +35,11 @@ def tiles(address, {names}):
         high = min(low + size, out.size)
         call(address, ({sliced},))
 """,
-    # A kernel of tasks takes the number of one, its first argument; the loop takes how many there are.
+    # A kernel of tasks takes the number of one, its first argument; the loop takes how many there are. An input that
+    # the one result overlaps, but does not take the place of, is copied: a task would write what another has to read.
     "tasks": """
 def tasks(address, {names}):
+    {apart}
     for task in prange({first}):
         call(address, (task, {others}))
 """,
@@ -124,11 +126,14 @@ class Kernel:
 def _loop(loop, names, kinds, is_parallel):
     """Return a compiled loop for kernels whose arguments have these names and types."""
     arrays = [name for name in names if name.startswith("x")]
+    inputs = ("grad", "x") if "out" in names else ()
+    apart = [f"if is_shifted({name}, out):\n        {name} = {name}.copy()" for name in inputs if name in names]
     source = LOOPS[loop].format(
         names=", ".join(names),
         first=names[0],
         others=", ".join(names[1:]),
         shifted=" or ".join(f"is_shifted({name}, out)" for name in arrays),
+        apart="\n    ".join(apart) or "pass",
         sliced=", ".join(f"{name}[low:high]" if name in (*arrays, "out") else name for name in names),
     )
     scope = {"call": call, "is_shifted": is_shifted, "TILE": TILE, "PARTS": PARTS, "prange": numba.prange}
