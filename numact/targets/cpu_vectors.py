@@ -11,8 +11,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 WIDTH = 16  # entries of a vector; LLVM divides it among narrower registers
+GROUP = 4  # vectors at a time: what has come so far waits for one result of a group, not of a vector
 
-INDEX, FLAG = ir.IntType(32), ir.IntType(1)
+INDEX, WIDER = ir.IntType(32), ir.DoubleType()
 
 
 def vector(kind):
@@ -47,13 +48,16 @@ class _Row:
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
     def each(self, count, others, step):
-        """Call a function with each vector of `count` entries, the last one filled up with others."""
-        whole = self.builder.and_(count, count.type(-WIDTH))
-        with _steps(self.builder, whole) as (index, _):
-            step(self.load(index))
-        rest = self.builder.sub(count, whole)
-        with self.builder.if_then(self.builder.icmp_signed(">", rest, rest.type(0))):
-            step(self.load_first(rest, whole, others))
+        """Call a function with lists of the vectors of `count` entries, the last one filled up with others."""
+        builder, start = self.builder, count.type(0)
+        for vectors in (GROUP, 1):
+            stop = builder.and_(count, count.type(-vectors * WIDTH))
+            with _steps(builder, start, stop, vectors * WIDTH) as (index, _):
+                step([self.load(builder.add(index, index.type(place * WIDTH))) for place in range(vectors)])
+            start = stop
+        rest = builder.sub(count, start)
+        with builder.if_then(builder.icmp_signed(">", rest, rest.type(0))):
+            step([self.load_first(rest, start, others)])
 
 
 def _splat(builder, value):
@@ -62,9 +66,16 @@ def _splat(builder, value):
     return builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(INDEX, WIDTH), [0] * WIDTH))
 
 
-def _steps(builder, count):
-    """Loop over where the vectors of `count` entries begin; a context manager."""
-    return cgutils.for_range_slice(builder, count.type(0), count, count.type(WIDTH))
+def _steps(builder, start, stop, step):
+    """Loop from one place to another by so many entries; a context manager."""
+    return cgutils.for_range_slice(builder, start, stop, stop.type(step))
+
+
+def _tree(values, combine):
+    """Return what pairs of values, pairs of what those give and so on combine to."""
+    while len(values) > 1:
+        values = list(map(combine, values[::2], values[1::2]))
+    return values[0]
 
 
 def _halves(builder, value):
@@ -85,7 +96,7 @@ def spread(typing_context, row, place, count, value):
         row, place, count, value = arguments
         target = _Row(context, builder, signature.args[0], row, place)
         repeated = _splat(builder, value)
-        with _steps(builder, count) as (index, _):
+        with _steps(builder, count.type(0), count, WIDTH) as (index, _):
             target.store(repeated, index)
         return context.get_dummy_value()
 
@@ -105,7 +116,10 @@ def largest_of(typing_context, row, place, count):
         def larger(a, b):
             return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
-        source.each(count, lowest, lambda value: builder.store(larger(builder.load(largest), value), largest))
+        def step(values):
+            builder.store(larger(builder.load(largest), _tree(values, larger)), largest)
+
+        source.each(count, lowest, step)
         result = builder.load(largest)
         while result.type.count > 1:
             result = larger(*_halves(builder, result))
@@ -125,30 +139,47 @@ def _add(builder, a, b):
 def sum_of(typing_context, row, place, count, without):
     """Return the sum of `count` entries of a row, its rounding error, and how many were left out.
 
-    Left out are the entries that equal `without`.
+    Left out are the entries that equal `without`. A sum of float32 is had in float64, which takes fewer operations than
+    to keep the rounding errors, as a sum of float64 has to.
     """
 
     def generate(context, builder, signature, arguments):
         row, place, count, without = arguments
         source = _Row(context, builder, signature.args[0], row, place)
         zero, one = (ir.Constant(vector(source.kind), [value] * WIDTH) for value in (0.0, 1.0))
-        places = [cgutils.alloca_once_value(builder, zero) for _ in range(3)]
+        is_wide = source.size == 8
+        nothing = zero if is_wide else ir.Constant(vector(WIDER), [0.0] * WIDTH)
+        places = [cgutils.alloca_once_value(builder, value) for value in (nothing, zero, zero)]
         without = _splat(builder, without)
 
-        def step(value):
+        def step(values):
             total, low, left = map(builder.load, places)
-            is_left = builder.fcmp_ordered("==", value, without)
-            total, error = _add(builder, total, builder.select(is_left, zero, value))
-            left = builder.fadd(left, builder.select(is_left, one, zero))
-            for result, place in zip((total, builder.fadd(low, error), left), places, strict=True):
+            are_left = [builder.fcmp_ordered("==", value, without) for value in values]
+            parts = [builder.select(is_left, zero, value) for is_left, value in zip(are_left, values, strict=True)]
+            if is_wide:
+                for part in parts:
+                    total, error = _add(builder, total, part)
+                    low = builder.fadd(low, error)
+            else:
+                parts = [builder.fpext(part, nothing.type) for part in parts]
+                total = builder.fadd(total, _tree(parts, builder.fadd))
+            left = builder.fadd(left, _tree([builder.select(is_left, one, zero) for is_left in are_left], builder.fadd))
+            for result, place in zip((total, low, left), places, strict=True):
                 builder.store(result, place)
 
         source.each(count, zero, step)
         total, low, left = map(builder.load, places)
-        while total.type.count > 1:
-            total, error = _add(builder, *_halves(builder, total))
-            low = builder.fadd(builder.fadd(*_halves(builder, low)), error)
+        while left.type.count > 1:
             left = builder.fadd(*_halves(builder, left))
-        return context.make_tuple(builder, signature.return_type, [_first(builder, v) for v in (total, low, left)])
+            if is_wide:
+                total, error = _add(builder, *_halves(builder, total))
+                low = builder.fadd(builder.fadd(*_halves(builder, low)), error)
+            else:
+                total = builder.fadd(*_halves(builder, total))
+        total, low, left = (_first(builder, value) for value in (total, low, left))
+        if not is_wide:
+            exact, total = total, builder.fptrunc(total, source.kind)
+            low = builder.fptrunc(builder.fsub(exact, builder.fpext(total, exact.type)), source.kind)
+        return context.make_tuple(builder, signature.return_type, [total, low, left])
 
     return types.UniTuple(row.dtype, 3)(row, place, count, without), generate
