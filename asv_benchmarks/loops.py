@@ -21,11 +21,26 @@ llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 llvm.get_process_triple = lambda: MODELS[model]
 
+import numba
 from numba import types
+from numba.core.cpu import CPUContext
 
 import numact as na
 from numact.base import Elementwise
 from numact.targets import common, cpu, cpu_arrays, cpu_gathered, cpu_rows
+
+common.cached = lambda compiler, function, **options: compiler(**options)(function)  # what is loaded has no code
+
+
+def declare_function(context, module, descriptor, declare=CPUContext.declare_function):
+    """Declare a function to LLVM; those of kernels as not to be inlined, so that each loop is found once or not."""
+    function = declare(context, module, descriptor)
+    if descriptor.modname.startswith("numact.targets") and not descriptor.inline:
+        function.attributes.add("noinline")
+    return function
+
+
+CPUContext.declare_function = declare_function
 
 DTYPE, ITEMSIZE = "float32", 4
 COMMENTS = {"x86_64": "#", "aarch64": "//"}  # what begins one in the assembly of an architecture
@@ -79,12 +94,17 @@ def count_elements(code, header):
 def width(loop):
     """Return the bytes of the widest register that a loop computes with; what it calls takes a number at a time."""
     text = "\n".join(loop.instructions)
-    if re.search(r"\t(call|bl)", text):
+    if has_call(loop):
         return ITEMSIZE
     for bytes_wide, pattern in {64: "%zmm", 32: "%ymm", 16: r"\bq\d+|\bv\d+\.\d*[a-z]"}.items():
         if re.search(pattern, text):
             return bytes_wide
     return 16 if re.search(PACKED, text) else ITEMSIZE
+
+
+def has_call(loop):
+    """Return whether a loop calls a function."""
+    return any(re.match(r"\t(call|bl)", line) for line in loop.instructions)
 
 
 def array(name):
@@ -112,29 +132,47 @@ def elementwise_loops(function):
 
 
 def row_loops(function):
-    """Yield the name of each kernel of a row-wise activation, and the functions of the loops that it goes through."""
+    """Yield the name of each kernel of a row-wise activation, and the functions of the loops that it goes through.
+
+    Not those for a result in the place of an input.
+    """
     for which in ("value", "backward"):
         arrays = (types.int64, *(array("x"),) * (1 if which == "value" else 2), array("out"))
         if isinstance(function, na.projections.Projection):
-            kernels = {which: (cpu_gathered.kernel(function._formulas, which, DTYPE), (types.int64,) * 3)}
-        else:
-            scaled = getattr(function, "_scale", 1.0) != 1.0
-            made = cpu_rows.kernels(function._formulas, which, DTYPE, scaled)
-            kernels = {
-                which: (made.long, (types.int64,) * 2 + (types.float64,)),
-                f"{which} of columns": (made.strip, (types.int64,) * 3 + (types.float64,)),
-            }
-        for name, (kernel, sizes) in kernels.items():
-            kernel.function.compile(arrays + sizes)
-            yield name, list(called(kernel.function))
+            kernel = cpu_gathered.kernel(function._formulas, which, DTYPE).function
+            kernel.compile(arrays + (types.int64,) * 3)
+            yield which, list(called(kernel))
+            continue
+        scaled = getattr(function, "_scale", 1.0) != 1.0
+        made, apart = (cpu_rows.kernels.__wrapped__(function._formulas, which, DTYPE, scaled) for _ in range(2))
+        apart.long.function.py_func.__globals__["is_same"] = numba.njit(lambda array, out: False)
+        for name, kernel, other, sizes in (
+            (which, made.long.function, apart.long.function, 2),
+            (f"{which} of columns", made.strip.function, apart.strip.function, 3),
+        ):
+            for side in (kernel, other):
+                side.compile(arrays + (types.int64,) * sizes + (types.float64,))
+            yield name, list(called(kernel, in_code(kernel) - in_code(other)))
 
 
-def called(function):
+def in_code(function):
+    """Return the names of the functions that the machine code of a compiled function still has."""
+    (compiled,) = function.overloads.values()
+    code, scope = compiled.library.get_asm_str(), function.py_func.__globals__
+    return {
+        name
+        for name, callee in scope.items()
+        for overload in getattr(callee, "overloads", {}).values()
+        if overload.fndesc.llvm_func_name in code
+    }
+
+
+def called(function, skipped=()):
     """Yield each compiled function with loops of its own that a function calls, once; what it inlines has none."""
     seen, waiting = set(), [function]
     while waiting:
         scope, names = waiting[-1].py_func.__globals__, waiting.pop().py_func.__code__.co_names
-        callees = [scope[name] for name in names if hasattr(scope.get(name), "overloads")]
+        callees = [scope[name] for name in names if name not in skipped and hasattr(scope.get(name), "overloads")]
         for callee in callees:
             if callee not in seen and not callee.targetoptions.get("forceinline"):
                 seen.add(callee)
@@ -144,11 +182,16 @@ def called(function):
 
 
 def hot_loops(functions):
-    """Return of each compiled function the loop that takes the most elements at a time: not one for what is left."""
+    """Return of each compiled function the loop that takes the most elements at a time: not one for what is left.
+
+    Nor one that calls others of the functions.
+    """
     found = []
     for function in functions:
+        scope, names = function.py_func.__globals__, function.py_func.__code__.co_names
+        calls_others = any(scope.get(name) in functions for name in names)
         for overload in function.overloads.values():
-            loops = read_loops(overload.library)
+            loops = [loop for loop in read_loops(overload.library) if not (calls_others and has_call(loop))]
             found += [max(loops, key=lambda loop: (loop.elements, len(loop.instructions)))] if loops else []
     return found
 
@@ -173,7 +216,6 @@ def estimate_cycles(loops):
 
 def main(names):
     """Print the figures of the activations of these names as JSON: of a kernel of several loops, their sums."""
-    common.cached = lambda compiler, function, **options: compiler(**options)(function)  # what is loaded has no code
     kernels = {}
     for name in names:
         function = na.registry[name]

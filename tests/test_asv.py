@@ -1,5 +1,7 @@
 """The benchmarks know every activation."""
 
+import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,3 +15,18 @@ def test_registry():
     code = "from benchmarks import common; print(*common.ALL)"
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True)
     assert done.stdout.split() == list(na.registry)
+
+
+def test_loops_that_a_call_runs():
+    code = (
+        "import sys; sys.argv[1:] = ['x86-64-v3']; import loops; "
+        "print({name: [loop.__name__ for loop in found] for name, found in loops.row_loops(loops.na.softmax)})"
+    )
+    chosen = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True, env=os.environ | chosen
+    )
+    found = ast.literal_eval(done.stdout)
+    assert {"weigh", "divide"} <= set(found["value"])
+    assert {"strip_maximum", "strip_kept", "strip_divide"} <= set(found["value of columns"])
+    assert not {"strip_weights", "strip_values"} & set(found["value of columns"])  # for a result in the input's place
