@@ -1,14 +1,25 @@
-"""Compute every activation at fixed inputs and save the results; a script, for processes of a given CPU."""
+"""Compute every activation at fixed inputs, and save the results and the machine code; for processes of a given CPU."""
 
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 from conftest import DTYPES, ELEMENTWISE, SAMPLE, SEVERAL, SHAPED, dtype_of
 
 import numact as na
+from numact.targets import common, cpu, cpu_gathered, cpu_losses, cpu_rows
 
 NAMES = [*SHAPED, *SEVERAL]
 CASES = [(name, kind) for kind in DTYPES for name in NAMES if kind == "float32" or name in (*SAMPLE, "softmax")]
+
+# The loops of a row that hold its arithmetic; those of the other functions are the same.
+ROWS = {"softmax": ("weigh", "divide"), "log_softmax": ("weigh_rests", "subtract")}
+LOOPS = {
+    "sparsemax": ("add_support", "clip", "subtract_mean"),
+    "hardmax": ("mark", "keep_nan"),
+    "softmax_cross_entropy": ("add_weights", "add_gaps", "shift"),
+}
 
 
 def inputs(name):
@@ -41,5 +52,41 @@ def results():
     return {key: value.view(f"u{value.itemsize}") for key, value in found.items()}
 
 
+def text_of(functions):
+    """Return the assembly of compiled functions."""
+    return "".join(text for function in functions for text in function.inspect_asm().values())
+
+
+def assembly():
+    """Return the assembly of the float32 kernels that `results` compiled, by name; in "_large" lines are asked for."""
+    found = {}
+    for name in (*ELEMENTWISE, *SEVERAL):
+        formulas = {name: na.registry[name]._value}
+        if name in ELEMENTWISE:  # the gradients by several arrays come from kernels of several results
+            formulas[f"{name}_backward"] = na.registry[name]._product
+        for label, formula in formulas.items():
+            kernel = cpu.kernel(formula, "float32").kernel.function
+            found[label] = text_of([kernel])
+            found[f"{label}_large"] = text_of([kernel.py_func.__globals__["loop_asking"]])
+    for name, parts in ROWS.items():
+        kernels = cpu_rows.kernels(na.registry[name]._formulas, "value", "float32", False)
+        scope = kernels.long.function.py_func.__globals__
+        found[name] = text_of(scope[part] for part in parts)
+        found[f"{name}_large"] = text_of([scope["long_rows"]])
+    na.softmax_cross_entropy.value_and_grad(np.ones((2, 100), np.float32), [0, 1])
+    for name, parts in LOOPS.items():
+        if name == "softmax_cross_entropy":
+            kernels = [cpu_losses.kernel("float32", "int64")]
+        else:
+            formulas = na.registry[name]._formulas
+            kernels = [cpu_gathered.kernel(formulas, mode, "float32") for mode in ("value", "backward")]
+        scopes = [kernel.function.py_func.__globals__ for kernel in kernels]
+        found[name] = text_of(scope[part] for part in parts for scope in scopes if part in scope)
+    return found
+
+
 if __name__ == "__main__":
+    # Functions with the same gradient share a cache entry, and what is loaded keeps no assembly.
+    common.cached = lambda jit, function, **options: jit(function, **options)
     np.savez(sys.argv[1], **results())
+    Path(sys.argv[1]).with_suffix(".json").write_text(json.dumps(assembly()))

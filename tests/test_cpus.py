@@ -1,6 +1,11 @@
-"""The same bits on CPUs with and without FMA, F16C, AVX2 and AVX-512, each compiled for and run in its own process."""
+"""CPUs with and without FMA, F16C, AVX2 and AVX-512, each compiled for and run in its own process.
 
+The same bits on all; vector arithmetic at the full width, and no call into libm.
+"""
+
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +13,8 @@ from pathlib import Path
 import llvmlite.binding
 import numpy as np
 import pytest
-from conftest import dtype_of
-from results import CASES
+from conftest import ELEMENTWISE, SEVERAL, dtype_of
+from results import CASES, LOOPS, ROWS
 
 # Numba's name of the CPU -> features of the host that it needs, those set, and the widest register in its code.
 # Without the one taken away on x86-64-v4 LLVM keeps to ymm there, and AVX-512 goes untested.
@@ -29,15 +34,15 @@ def start(folder, **environment):
 
 
 def finish(process, folder):
-    """Return the results that a process saved."""
+    """Return the results that a process saved, and the machine code."""
     _, errors = process.communicate(timeout=1500)
     assert process.returncode == 0, errors
-    return np.load(folder / "results.npz")
+    return np.load(folder / "results.npz"), json.loads((folder / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """The results of every level that this CPU can run, and of its own, by name."""
+    """The results and the machine code of every level that this CPU can run, and of its own, by name."""
     present = {name for name, there in llvmlite.binding.get_host_cpu_features().items() if there}
     able = [level for level, (features, *_) in LEVELS.items() if features <= present]
     folders = {name: tmp_path_factory.mktemp(name) for name in ("host", *able)}
@@ -46,14 +51,19 @@ def computed(tmp_path_factory):
     return {name: finish(process, folders[name]) for name, process in processes.items()}
 
 
+def skip_unless_able(level):
+    """Skip a test of a CPU that this one cannot stand for."""
+    if not llvmlite.binding.get_default_triple().startswith("x86_64"):
+        pytest.skip("the levels are x86-64's, and this CPU is none")
+    missing = LEVELS[level][0] - {n for n, there in llvmlite.binding.get_host_cpu_features().items() if there}
+    if missing:
+        pytest.skip(f"this CPU cannot run {level}: it lacks {', '.join(sorted(missing))}")
+
+
 @pytest.fixture(params=LEVELS)
 def level(request):
     """Each CPU that this one can stand for."""
-    if not llvmlite.binding.get_default_triple().startswith("x86_64"):
-        pytest.skip("the levels are x86-64's, and this CPU is none")
-    missing = LEVELS[request.param][0] - {n for n, there in llvmlite.binding.get_host_cpu_features().items() if there}
-    if missing:
-        pytest.skip(f"this CPU cannot run {request.param}: it lacks {', '.join(sorted(missing))}")
+    skip_unless_able(request.param)
     return request.param
 
 
@@ -61,7 +71,7 @@ def level(request):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_same_bits_as_on_the_host(computed, level, name, kind, method):
     case = f"{name} {method} {kind}"
-    expected, result = computed["host"][case], computed[level][case]
+    expected, result = (computed[name][0][case] for name in ("host", level))
     values, others = (bits.view(dtype_of(kind)) for bits in (expected, result))
     both_nan = np.isnan(values) & np.isnan(others)  # IEEE leaves open which of two NaN a sum hands on
     assert (expected == result)[~both_nan].all()
@@ -89,3 +99,49 @@ def test_level_is_what_it_says(level, tmp_path):
     widest = next(register for register in ("zmm", "ymm", "xmm") if register in done.stdout)
     assert widest == LEVELS[level][2]
     assert ("vfmadd" in done.stdout) == (level != "x86-64-v2")
+
+
+REGISTERS = {"x86-64-v3": "ymm", "x86-64-v4": "zmm", "sapphirerapids": "[yz]mm"}  # of a vector of float32
+# Functions that were measured faster on Sapphire Rapids at its full width, where LLVM by itself keeps to ymm.
+FULL_WIDTH = ["sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", *ROWS]
+ELEMENTS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_backward")] + SEVERAL
+KERNELS = [name + suffix for name in ELEMENTS for suffix in ("", "_large")] + [*ROWS, *LOOPS]
+SELECTIONS = {"hardmax", "relu", "relu6", "threshold", "hardtanh", "hardshrink"}  # compare and blend, no arithmetic
+
+
+@pytest.fixture(params=REGISTERS)
+def assembly(computed, request):
+    """The machine code of every float32 kernel on one CPU, and what its vector registers are called."""
+    skip_unless_able(request.param)
+    return computed[request.param][1], REGISTERS[request.param]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_vector_arithmetic(assembly, kernel):
+    code, register = assembly
+    arithmetic = r"v(f[n]?m(add|sub)\d+|mul|add|sub|div)ps"
+    if kernel.removesuffix("_large") in SELECTIONS:
+        arithmetic = r"v(max|min|cmp|blend|and|mov|xor)\w*"
+    if register == "[yz]mm" and kernel.removesuffix("_large") in FULL_WIDTH:
+        register = "zmm"
+    assert re.search(rf"\b{arithmetic}\b.*%{register}", code[kernel])
+
+
+@pytest.mark.parametrize("kernel", [*ELEMENTS, *ROWS])
+def test_lines_of_large_arrays_are_asked_for(assembly, kernel):
+    assert re.search(r"\bprefetch\w*\s+\d*\(%", assembly[0][kernel + "_large"])
+
+
+def test_softmax_divides_no_entry(assembly):
+    assert not re.search(r"\bvdiv", assembly[0]["softmax"])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_call_into_libm(assembly, kernel):
+    named = set(re.findall(r"\b(?:exp|log|pow|tanh|erf|fma|ldexp|exp2|expm1)f?\b", assembly[0][kernel]))
+    assert not named
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_float64_arithmetic(assembly, kernel):
+    assert not re.search(r"\bv(f[n]?m(add|sub)\d+|mul|add|sub|div)[ps]d\b.*%[yz]mm", assembly[0][kernel])
