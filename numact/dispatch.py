@@ -79,7 +79,7 @@ def empty_like(x):
 def _plain_dtype(arrays, x, out):
     """Return the dtype's name if all are C-contiguous NumPy arrays of one shape and of float32 or float64, else None.
 
-    Then nothing has to be converted; x is the last of the arrays. It costs 0.2 us, where the way for arrays of all
+    Then nothing has to be converted; x is the last of the arrays. It costs 0.3 us, where the way for arrays of all
     kinds costs 10.
     """
     if type(x) is not ndarray or (name := PLAIN.get(dtype := x.dtype)) is None:

@@ -1,4 +1,4 @@
-"""The benchmarks know every activation."""
+"""The benchmarks know every activation, and the exact figures the loops that a call runs."""
 
 import ast
 import os
