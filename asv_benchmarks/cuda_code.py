@@ -31,6 +31,7 @@ def array(dimensions):
 
 def elementwise_kernels(function):
     """Yield the name of each kernel of an elementwise activation, its Python function and its signature."""
+    function = getattr(function, "common", function)  # of commits that know one form only, that
     count = len(function._value.inputs)
     formulas = {"value": function._value, "derivative": function._derivative, "backward": function._product}
     for which, formula in formulas.items():

@@ -19,6 +19,7 @@ LEFT_OUT = ("commands", "elementary", "elementwise", "rowwise.py")  # formulas, 
 def formulas(function):
     """Yield the formulas that an activation's kernels are made of."""
     if isinstance(function, Elementwise):
+        function = getattr(function, "common", function)
         yield from (function._value, function._derivative, function._product)
         return
     for item in (function._value, *vars(function._formulas).values()):

@@ -2,56 +2,15 @@
 
 import functools
 import inspect
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from numact import derived, dispatch, foreign
+from numact import derived, dispatch, documentation, foreign
 from numact.binding import Formula, FormulaError
 
-NOTES = """
-
-Parameters
-----------
-{x} : array_like
-    Any shape, strides and real dtype.
-{parameters}
-
-Returns
--------
-array
-    Of the type, shape and device of `{x}`. Floating dtypes are kept; integers promote as in `numpy.tanh`.
-
-Raises
-------
-TypeError
-    If a dtype is complex, object, longdouble or a string, or a parameter is unknown.
-ValueError
-    If `out` has another shape or is read-only, a parameter or axis is out of range, or the arrays live on different
-    devices. Nothing is written.
-
-Notes
------
-{mechanism}`.backward` {output}.
-
-References
-----------
-{paper}
-
-"""
-
-
-EXTRAS = {
-    "bias": """bias : array_like, optional
-    Added to `{x}` before all else, in the same pass; broadcasts against it.""",
-    "out": """out : array, optional
-    Where to write: the shape of the result, and a dtype that the result casts to under "same_kind". May be `{x}`.""",
-    "stream": dispatch.STREAM,
-}
-LOST = "the output does not give the derivative in all its digits"
 RESERVED = {"bias", "out", "stream", "output", "grad_output"}
 
 
@@ -103,22 +62,7 @@ class Activation:
         self._defaults = {item.name: item.default for item in rest}
         self._required = tuple(item.name for item in rest if item.default is item.empty)
         self.__signature__ = inspect.Signature([x, *rest, *keywords])
-        document = inspect.cleandoc(self.formula.__doc__ or self.__name__)
-        document, heading, example = document.partition("\n\nExamples\n")
-        parameters = "\n".join([self._describe(item) for item in rest] + [EXTRAS[name] for name in self._keywords])
-        output = "takes `output` in the place of `{x}`" if self.takes_output else "needs `{x}`: {lost}"
-        notes = NOTES.replace("{parameters}", parameters).replace("{output}", output)
-        mechanism = f"{textwrap.fill(self.info.mechanism, 116)}\n\n" if self.info.mechanism else ""
-        notes = notes.format(x=x.name, paper=self.info.paper, lost=LOST, mechanism=mechanism)
-        self.__doc__ = document + notes + heading[2:] + example
-
-    def _describe(self, parameter):
-        """Return the line of the documentation on an argument."""
-        if parameter.name in self._value.inputs:
-            return f"{parameter.name} : array_like\n    Broadcasts against `{{x}}`."
-        kind = "float" if parameter.default is parameter.empty else f"{type(parameter.default).__name__}"
-        default = "" if parameter.default is parameter.empty else f", default {parameter.default!r}"
-        return f"{parameter.name} : {kind}{default}"
+        self.__doc__ = documentation.of_activation(self, x.name, rest)
 
     def __repr__(self):
         return f"<activation {self.__name__}{self.__signature__}>"
@@ -174,6 +118,7 @@ class Elementwise(Activation):
     def __init__(self, function, info):
         super().__init__(function, info)
         self.variants = {}
+        self.common = self
 
     def derivative(self, function):
         """Declare the formula of the derivative; a decorator.
@@ -218,6 +163,18 @@ class Elementwise(Activation):
 
         return declare
 
+    def at_defaults(self, function):
+        """Declare the form for calls that give no parameter, faster and of the same bits; a decorator.
+
+        Its formula has the arrays of the value's formula and no parameters; it has a derivative of its own.
+        """
+        form = Elementwise(function, self.info)
+        if form._value.inputs != self._value.inputs or form._value.parameters:
+            wanted = ", ".join(self._value.inputs)
+            raise FormulaError(f"{function.__name__}: the arguments must be the arrays of {self.__name__}: {wanted}")
+        self.common = form
+        return form
+
     def _select(self, arguments, keywords):
         """Return the form that the arguments choose, the arrays among them, and the numbers."""
         values = self._resolve(arguments, keywords)
@@ -234,7 +191,7 @@ class Elementwise(Activation):
     @cached_property
     def _plain(self):
         """What `_select` returns without arguments: calls do not wait for them to be sorted out."""
-        return self._select((), {})
+        return self._select((), {}) if self.common is self else (self.common, (), ())
 
     def __call__(self, x, /, *arguments, bias=None, out=None, stream=None, **keywords):
         """Return the value at each element of x; see the activation's own documentation."""
@@ -315,7 +272,7 @@ class Elementwise(Activation):
             raise TypeError(f"{self.__name__}.backward takes output= in the place of x and bias, not beside them")
         form, _, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
         if form._slope is None:
-            raise TypeError(f"{self.__name__}.backward needs x: {LOST}")
+            raise TypeError(f"{self.__name__}.backward needs x: {documentation.LOST}")
         return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)
 
     @property

@@ -43,6 +43,40 @@ def _power_of_two(typing_context, shifted):
 
 
 @intrinsic
+def _hidden(typing_context, number):
+    def generate(context, builder, signature, arguments):
+        if not builder.module.triple.startswith("x86_64"):
+            return arguments[0]
+        kind = arguments[0].type
+        function = builder.module.declare_intrinsic("llvm.arithmetic.fence", [kind], ir.FunctionType(kind, [kind]))
+        return builder.call(function, arguments)
+
+    return number(number), generate
+
+
+@njit
+def clamp(x, low, high):
+    """Return x, held between two bounds; NaN remains.
+
+    On x86-64 it takes two instructions, if LLVM does not know that both bounds are constants: else five, with masks.
+
+    Parameters
+    ----------
+    x : float32 or float64
+    low, high : float32 or float64
+        Of the type of x, and the same for all elements of a loop, or LLVM does not vectorise it.
+
+    Examples
+    --------
+    >>> clamp(-3.0, 0.0, 6.0)
+    0.0
+    """
+    low, high = _hidden(low), _hidden(high)
+    x = high if x > high else x
+    return low if x < low else x
+
+
+@intrinsic
 def _maximum(typing_context, a, b):
     def generate(context, builder, signature, arguments):
         kind = arguments[0].type

@@ -48,13 +48,16 @@ class Job(NamedTuple):
                     self.function.backward(x, axis=axis, output=x)
             return
         x = put(np.ones(cases[0][0], self.dtype))
-        for form in self.function.variants.values() or [self.function]:
-            value = form(*form._sample(x))
+        forms = [(form, {}) for form in self.function.variants.values() or [self.function]]
+        if self.function.common is not self.function:
+            forms.append((self.function, self.function._defaults))
+        for form, given in forms:
+            value = form(*form._sample(x), **given)
             if form._derivative is not None:
-                form.grad(*form._sample(x))
-                form.backward(value, *form._sample(x))
+                form.grad(*form._sample(x), **given)
+                form.backward(value, *form._sample(x), **given)
             if form._slope is not None:
-                form.backward(value, output=value)
+                form.backward(value, output=value, **given)
 
 
 def plan(functions=None, dtypes=None, targets=None):

@@ -59,7 +59,7 @@ def array(dtype, dimensions, layout):
 
 
 def formula_of(name, which):
-    function = na.registry[name]
+    function = na.registry[name].common
     return {"value": function._value, "derivative": function._derivative, "backward": function._product}[which]
 
 

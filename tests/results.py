@@ -61,9 +61,10 @@ def assembly():
     """Return the assembly of the float32 kernels that `results` compiled, by name; in "_large" lines are asked for."""
     found = {}
     for name in (*ELEMENTWISE, *SEVERAL):
-        formulas = {name: na.registry[name]._value}
+        function = na.registry[name].common
+        formulas = {name: function._value}
         if name in ELEMENTWISE:  # the gradients by several arrays come from kernels of several results
-            formulas[f"{name}_backward"] = na.registry[name]._product
+            formulas[f"{name}_backward"] = function._product
         for label, formula in formulas.items():
             kernel = cpu.kernel(formula, "float32").kernel.function
             found[label] = text_of([kernel])

@@ -17,6 +17,14 @@ def test_registry():
     assert done.stdout.split() == list(na.registry)
 
 
+def test_threads():
+    command = [sys.executable, "threads.py", "--function", "relu", "silu"]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| relu", "| silu"))]
+    assert [row[0][2:] for row in rows] == ["relu", "relu.grad", "silu", "silu.grad"]
+    assert all(float(time) > 0 for row in rows for cell in row[2:] for time in cell.strip(" *|").split(" / "))
+
+
 def test_loops_that_a_call_runs():
     code = (
         "import sys; sys.argv[1:] = ['x86-64-v3']; import loops; "

@@ -9,6 +9,7 @@ from conftest import DTYPES, dtype_of
 from processes import run
 
 import numact as na
+from numact.base import Elementwise
 from numact.binding import FormulaError
 from numact.elementary import exp, log1p
 
@@ -121,6 +122,40 @@ def test_a_derivative_of_other_arguments():
         double.derivative(lambda x: 2.0)
     with pytest.raises(FormulaError, match="output, factor"):
         double.derivative_from_output(lambda y, factor=2.0: factor)
+
+
+def test_a_form_for_calls_without_parameters():
+    scaled = na.activation(lambda x, factor=2.0: factor * x)
+    with pytest.raises(FormulaError, match=r"must be the arrays of .*: x"):
+        scaled.at_defaults(lambda x, factor=2.0: x + x)
+    with pytest.raises(FormulaError, match=r"must be the arrays of .*: x"):
+        scaled.at_defaults(lambda y: y + y)
+    form = scaled.at_defaults(lambda x: x + x + 1.0)  # its bits tell which of the two is called
+    form.derivative(lambda x: 3.0)
+    scaled.derivative(lambda x, factor=2.0: factor)
+    assert (scaled(1.0), scaled(1.0, 2.0), scaled(1.0, factor=3.0)) == (3.0, 2.0, 3.0)
+    assert (scaled(1.0, bias=1.0), scaled(1.0, factor=2.0, bias=1.0)) == (5.0, 4.0)
+    assert (scaled.grad(1.0), scaled.grad(1.0, 2.0)) == (3.0, 2.0)
+    assert (scaled.backward(2.0, 1.0), scaled.backward(2.0, 1.0, 2.0)) == (6.0, 4.0)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_forms_for_calls_without_parameters_give_the_same_bits(kind):
+    functions = [item for item in na.registry.values() if isinstance(item, Elementwise) and item.common is not item]
+    assert na.silu in functions
+    tail = -100.0 if kind == "float32" else -740.0
+    x = np.concatenate([normal(100_000, kind=kind) * scale for scale in (1, 10, 1e3, 1e30)])
+    x = np.concatenate([x, np.linspace(tail, 0, 100_000), [0.0, -0.0, np.inf, -np.inf, np.nan]]).astype(kind)
+    for function in functions:
+        given = function._defaults
+        for plain, general in (
+            (function(x), function(x, **given)),
+            (function.grad(x), function.grad(x, **given)),
+            (function.backward(x[::-1], x), function.backward(x[::-1], x, **given)),
+            (function(x[-2000:]), np.array([function.scalar(value) for value in x[-2000:]], kind)),
+        ):
+            np.testing.assert_array_equal(plain, general)
+            np.testing.assert_array_equal(np.signbit(plain), np.signbit(general))
 
 
 @pytest.mark.parametrize("name", ["out", "bias", "output", "grad_output"])

@@ -1,7 +1,7 @@
 """Powers of e."""
 
 from numact.binding import Formula
-from numact.primitives import ByType, Polynomial, fma, power_of_two
+from numact.primitives import ByType, Polynomial, clamp, fma, power_of_two
 
 LOG2_E = 1.4426950408889634
 # ln 2 in two parts. With fma, n * LN2_HIGH is subtracted from an argument of the same size without an error.
@@ -119,11 +119,9 @@ def exp(x):
     >>> exp(1.0)
     2.7182818284590455
     """
-    x = LOWEST if x < LOWEST else x
-    x = HIGHEST if x > HIGHEST else x
     # 2^128 is no float32: positive powers are taken LIFT lower, negative ones LIFT higher.
     back = LOWER if x < 0.0 else RAISE
-    power, s = exp_parts(x, 0.0, LIFT if x < 0.0 else -LIFT)
+    power, s = exp_parts(clamp(x, LOWEST, HIGHEST), 0.0, LIFT if x < 0.0 else -LIFT)
     return fma(back, s, back) * power
 
 
@@ -141,7 +139,5 @@ def expm1(x):
     1.00000000005e-10
     """
     # 2^n (1 + s) - 1 = 2^n s + (2^n - 1), where the bracket is exact and 0 for small x. Half of it never overflows.
-    x = NEGLIGIBLE_FROM if x < NEGLIGIBLE_FROM else x
-    x = HIGHEST if x > HIGHEST else x
-    half, s = exp_parts(x, 0.0, -1.0)
+    half, s = exp_parts(clamp(x, NEGLIGIBLE_FROM, HIGHEST), 0.0, -1.0)
     return 2.0 * fma(half, s, half - 0.5)

@@ -2,7 +2,7 @@
 
 from numact.base import activation
 from numact.elementary import sqrt
-from numact.primitives import copysign, fma
+from numact.primitives import clamp, copysign, fma
 
 MOBILE = "Howard et al., Searching for MobileNetV3, ICCV 2019"
 
@@ -29,7 +29,7 @@ def hardtanh(x, min_val=-1.0, max_val=1.0):
     >>> hardtanh([-3.0, 0.5, 3.0])
     array([-1. ,  0.5,  1. ])
     """
-    return min_val if x < min_val else (max_val if x > max_val else x)
+    return clamp(x, min_val, max_val)
 
 
 @hardtanh.derivative

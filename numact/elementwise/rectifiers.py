@@ -1,6 +1,7 @@
 """Rectifiers: linear where the input is positive."""
 
 from numact.base import activation
+from numact.primitives import clamp
 
 NAN = float("nan")
 
@@ -101,7 +102,7 @@ def relu6(x):
     >>> relu6([-1.0, 2.0, 8.0])
     array([0., 2., 6.])
     """
-    return 0.0 if x < 0.0 else (6.0 if x > 6.0 else x)
+    return clamp(x, 0.0, 6.0)
 
 
 @relu6.derivative

@@ -7,13 +7,14 @@ from numact.elementary import (
     LIFT,
     LOWER,
     LOWEST,
+    RAISE,
     TAIL_KNOT,
     TAIL_LIMIT,
     exp_parts,
     normal_tail_polynomial,
     one_plus_exp,
 )
-from numact.primitives import ByType, copysign, fma
+from numact.primitives import ByType, clamp, copysign, fma
 
 DENSITY = 0.3989422804014327  # of the normal distribution at 0, 1 / sqrt(2 pi)
 # sqrt(8 / pi), in a part of 13 bits and the rest, and 0.044715 sqrt(8 / pi), with the rest that its type leaves.
@@ -128,41 +129,35 @@ LARGEST = ByType(float32=3.4028234663852886e38, float64=1.7976931348623157e308)
 
 
 @Formula
-def finite(x):
-    """Return x, or the largest number of its sign where it is infinite, so that a factor of 0 makes it 0."""
-    bounded = -LARGEST if x < -LARGEST else x  # one choice a line: NVVM makes branches of nested ones
-    return LARGEST if x > LARGEST else bounded
+def self_gated(x, held, high, low):
+    """Return x * sigmoid(v) for v of the sign of x, from |v| = high + low.
+
+    held is x where |v| is below -LOWEST, and else what makes x * sigmoid(-|v|) negligible and not infinite.
+    """
+    # As for gelu: the tail x * sigmoid(-|v|) has its digits.
+    tail = held / one_plus_exp(high, low)
+    return fma(tail, copysign(LOWER, -x), x if x >= 0.0 else -0.0)
 
 
 @Formula
-def tail_exponent(z, low):
-    """Return |z + low| in two parts, held where sigmoid(-|z|) is 0, and whether it was held."""
-    far = abs(z) > -LOWEST
-    turned = low if z > 0.0 else -low
-    return -LOWEST if far else abs(z), 0.0 if far else turned, far
-
-
-@Formula
-def gated(x, z, low):
-    """Return x * sigmoid(z + low), for z of the sign of x or of -x."""
-    # As for gelu: the tail x * sigmoid(-|z|) has its digits. Large x are made small before the division, which would
-    # overflow, and small tails after it, so that subnormal ones round once.
-    high, low, far = tail_exponent(z, low)
-    large = abs(x) > 1.0
-    tail = (copysign(0.0, x) if far else x) * (LOWER if large else 1.0) / one_plus_exp(high, low)
-    back = 1.0 if large else LOWER
-    return fma(tail, back if z <= 0.0 else -back, -0.0 if z <= 0.0 else x)
-
-
-@Formula
-def gated_grad(z, low):
-    """Return sigmoid(v) * (1 + v * sigmoid(-v)) for v = z + low, the derivative of v * sigmoid(v)."""
-    high, low, _ = tail_exponent(z, low)
+def self_gated_grad(z, high, low):
+    """Return sigmoid(v) * (1 + v * sigmoid(-v)), the derivative of v * sigmoid(v), for v of the sign of z."""
     y = 1.0 / one_plus_exp(high, low)  # 2^LIFT times sigmoid(-|v|)
     # As for gelu_tanh: y - |v| y (1 - y) cancels around its root; for positive v it is 1 minus that.
     product = fma(-LOWER * y, y, y)
     tail = fma(-product, high, fma(-product, low, y))
     return fma(-tail, LOWER, 1.0) if z > 0.0 else tail * LOWER
+
+
+@Formula
+def beta_exponent(x, beta):
+    """Return z = beta * x, |z| in two parts, held where sigmoid(-|z|) is 0, and whether it was held."""
+    bounded = clamp(x, -LARGEST, LARGEST)  # so that beta = 0 makes it 0
+    z = beta * bounded
+    low = fma(beta, bounded, -z)
+    far = abs(z) > -LOWEST
+    turned = low if z > 0.0 else -low
+    return z, -LOWEST if far else abs(z), 0.0 if far else turned, far
 
 
 @activation(
@@ -189,17 +184,34 @@ def silu(x, beta=1.0):
     >>> silu([-1.0, 1.0])
     array([-0.26894142,  0.73105858])
     """
-    bounded = finite(x)
-    z = beta * bounded
-    return gated(x, z, fma(beta, bounded, -z))
+    # `self_gated` for x of any size and of another sign than beta * x. Large x are made small before the division,
+    # which would overflow.
+    z, high, low, far = beta_exponent(x, beta)
+    large = abs(x) > RAISE
+    tail = (copysign(0.0, x) if far else x) * (LOWER if large else 1.0) / one_plus_exp(high, low)
+    back = 1.0 if large else LOWER
+    return fma(tail, back if z <= 0.0 else -back, -0.0 if z <= 0.0 else x)
 
 
 @silu.derivative
 def silu_grad(x, beta=1.0):
     """With y = sigmoid(beta * x): y + beta * x * y * (1 - y)."""
-    bounded = finite(x)
-    z = beta * bounded
-    return gated_grad(z, fma(beta, bounded, -z))
+    z, high, low, _ = beta_exponent(x, beta)
+    return self_gated_grad(z, high, low)
+
+
+@silu.at_defaults
+def plain_silu(x):
+    """silu with beta = 1, where the exponent has no rounding error."""
+    held = clamp(x, LOWEST, -LOWEST)
+    return self_gated(x, held, abs(held), 0.0)
+
+
+@plain_silu.derivative
+def plain_silu_grad(x):
+    """The derivative of silu with beta = 1."""
+    t = abs(x)
+    return self_gated_grad(x, -LOWEST if t > -LOWEST else t, 0.0)
 
 
 swish = silu
@@ -207,6 +219,14 @@ swish = silu
 # 1.702 in two parts: exp magnifies the rounding error of the product
 QUICK_HIGH = ByType(float32=1.7020000219345093, float64=1.702)
 QUICK_LOW = ByType(float32=-2.193450927734375e-08, float64=4.263256414560601e-17)
+QUICK_LIMIT = ByType(float32=76.0, float64=622.0)  # past which the sigmoid of -1.702 x is 0 in this type
+
+
+@Formula
+def quick_exponent(t):
+    """Return 1.702 * t and its rounding error."""
+    high = QUICK_HIGH * t
+    return high, fma(QUICK_LOW, t, fma(QUICK_HIGH, t, -high))
 
 
 @activation(
@@ -231,14 +251,14 @@ def quick_gelu(x):
     >>> quick_gelu([-1.0, 1.0])
     array([-0.15420423,  0.84579577])
     """
-    bounded = finite(x)
-    z = QUICK_HIGH * bounded
-    return gated(x, z, fma(QUICK_LOW, bounded, fma(QUICK_HIGH, bounded, -z)))
+    held = clamp(x, -QUICK_LIMIT, QUICK_LIMIT)
+    high, low = quick_exponent(abs(held))
+    return self_gated(x, held, high, low)
 
 
 @quick_gelu.derivative
 def quick_gelu_grad(x):
     """With y = sigmoid(1.702 * x): y + 1.702 * x * y * (1 - y)."""
-    bounded = finite(x)
-    z = QUICK_HIGH * bounded
-    return gated_grad(z, fma(QUICK_LOW, bounded, fma(QUICK_HIGH, bounded, -z)))
+    t = abs(x)
+    high, low = quick_exponent(QUICK_LIMIT if t > QUICK_LIMIT else t)
+    return self_gated_grad(x, high, low)

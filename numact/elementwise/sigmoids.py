@@ -2,7 +2,7 @@
 
 from numact.base import activation
 from numact.elementary import LOWER, LOWEST, NEGLIGIBLE_FROM, exp_parts, one_plus_exp
-from numact.primitives import copysign, fma
+from numact.primitives import clamp, copysign, fma
 
 
 @activation(
@@ -28,8 +28,7 @@ def sigmoid(x):
     array([0.26894142, 0.5       ])
     """
     # The sum 1 + e^-x is rounded at most twice, and as a multiple of 2^-LIFT it does not overflow.
-    high = NEGLIGIBLE_FROM if -x < NEGLIGIBLE_FROM else -x
-    return LOWER / one_plus_exp(-LOWEST if high > -LOWEST else high, 0.0)
+    return LOWER / one_plus_exp(-clamp(x, LOWEST, -NEGLIGIBLE_FROM), 0.0)
 
 
 @sigmoid.derivative

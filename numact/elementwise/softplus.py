@@ -17,7 +17,7 @@ from numact.elementary import (
     sqrt,
     x_minus_tanh,
 )
-from numact.primitives import ByType, copysign, fma
+from numact.primitives import ByType, clamp, copysign, fma
 
 INFINITY = float("inf")
 
@@ -71,9 +71,7 @@ def softplus_grad(x, beta=1.0, threshold=INFINITY):
     """The sigmoid of beta x, and 1 past the threshold."""
     high = -beta * x
     low = fma(-beta, x, -high) if abs(high) < -LOWEST else 0.0
-    high = NEGLIGIBLE_FROM if high < NEGLIGIBLE_FROM else high
-    high = -LOWEST if high > -LOWEST else high
-    y = LOWER / one_plus_exp(high, low)
+    y = LOWER / one_plus_exp(clamp(high, NEGLIGIBLE_FROM, -LOWEST), low)
     return 1.0 if beta * x > threshold else y
 
 
@@ -117,8 +115,7 @@ def log_sigmoid(x):
 @log_sigmoid.derivative
 def log_sigmoid_grad(x):
     """The sigmoid of -x."""
-    high = NEGLIGIBLE_FROM if x < NEGLIGIBLE_FROM else x
-    return LOWER / one_plus_exp(-LOWEST if high > -LOWEST else high, 0.0)
+    return LOWER / one_plus_exp(clamp(x, NEGLIGIBLE_FROM, -LOWEST), 0.0)
 
 
 @log_sigmoid.derivative_from_output
