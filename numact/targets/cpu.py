@@ -8,7 +8,7 @@ import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.targets import common, cpu_memory, cpu_width
-from numact.targets.cpu_threads import TILE, Kernel, is_shifted
+from numact.targets.cpu_threads import Kernel, is_shifted
 
 # Threads pay from where one of them would work for 3.5 us. What it needs for a float32 was measured on two cores of an
 # AMD Zen 5 with AVX-512: from 0.04 ns (relu) to 0.34 (the derivative of gelu's tanh form, 64 operations). Two threads
@@ -89,10 +89,10 @@ def kernel(formula, dtype):
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
-    scope["STEP"], scope["AHEAD"] = cpu_memory.steps(common.storage(dtype))
-    scope |= {"LARGE": TILE, "ask_for": cpu_memory.ask_for, "unsigned": np.uint64}
-    scope |= {"CHUNK": CHUNK, "is_shifted": is_shifted}
     label, operations = common.label(formula, dtype), formula.operations(kind)
+    scope["STEP"], scope["AHEAD"] = cpu_memory.steps(common.storage(dtype))
+    scope |= {"LARGE": cpu_memory.large_from(operations), "ask_for": cpu_memory.ask_for, "unsigned": np.uint64}
+    scope |= {"CHUNK": CHUNK, "is_shifted": is_shifted}
     element, loop, loop_asking, serial = cpu_width.define(source, __name__, scope, label, operations)
     scope["element"] = numba.njit(element, **JIT_OPTIONS)
     for function in (loop, loop_asking):

@@ -4,6 +4,9 @@ A processor that runs a long formula looks few cache lines ahead, and its stores
 two cores of an Intel Xeon with AVX-512, 16 million values of silu took, in float64, 36 ms without this and 12 with it,
 in float32 8.5 and 5.1, of mish 6.6 and 4.0, of relu 3.2 and 2.6, and of relu's gradient 7.6 and 6.0. Softmax of rows of
 1,000 in float32 took 8.2 and 6.7: its input, which it reads three times, need not be asked for.
+
+A short formula gains by it in the caches, too: 100,000 values of relu took 0.85 of the time, of its gradient 0.78, in
+float64 0.82 and 0.68. A long one loses: gelu took 1.1 of the time.
 """
 
 import numpy as np
@@ -14,6 +17,7 @@ from numba.extending import intrinsic
 
 AHEAD, STEP = 4_096, 512  # bytes: how far ahead lines are asked for, and of how many at a time
 LINE = 64  # bytes of a cache line
+SHORT = 20  # operations below which a formula takes less time than its memory: softsign takes 6, elu 24
 POINTER, NUMBER = ir.IntType(8).as_pointer(), ir.IntType(32)
 FIRST_CACHE, OF_DATA = NUMBER(3), NUMBER(1)
 
@@ -22,6 +26,11 @@ def steps(dtype):
     """Return how many elements a step has, and how many further on the step lies whose lines are asked for."""
     size = np.dtype(dtype).itemsize
     return STEP // size, AHEAD // size
+
+
+def large_from(operations):
+    """Return from how many elements it pays to ask for memory, for a formula of so many operations."""
+    return 8_192 if operations < SHORT else 16_384
 
 
 @intrinsic
