@@ -6,10 +6,9 @@ import operator
 from functools import cache, lru_cache
 
 import numpy as np
-from numpy import ndarray
 
 from numact import dispatch
-from numact.dispatch import PART, _parts, deliver, find_interop, may_overlap, split_at
+from numact.dispatch import PART, _parts, deliver, find_interop, flattened, may_overlap, split_at
 
 NAMES = {"value": ("x",), "backward": ("grad_output", "x"), "from_output": ("grad_output", "output")}
 LONGEST = 65_536  # entries of a row that is reduced by one thread; a longer one is cut, if there is no other
@@ -35,9 +34,9 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows):
             result = np.empty(x.shape, x.dtype) if out is None else out
-            flat = map(ndarray.ravel, arrays)
+            flat = map(flattened, arrays)
             mask = None if mask is None else mask.ravel()
-            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, result.ravel(), rows, scale, mask)
+            cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, flattened(result), rows, scale, mask)
             return result
     if mask is None and formulas.cuda_target == "cuda_rows" and (library := dispatch.seen.get(type(x))):
         result = cuda_rows_target(formulas).plain(library, formulas, mode, arrays, axis, scale, out)
@@ -95,16 +94,8 @@ def check_mask(mask_shape, mask_dtype, shape):
 
 def _run(formulas, mode, dtype, flat, values, rows, scale=1.0, mask=None):
     """Fill `values`, a plain array, from flat arrays of `dtype` or its bits."""
-    name, stored = _names(dtype)
-    cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, values.reshape(-1).view(stored), rows, scale, mask)
-
-
-@cache
-def _names(dtype):
-    """Return the name of a dtype, which NumPy takes 2 us to find, and the dtype that kernels see for it."""
-    from numact.targets import common
-
-    return dtype.name, common.storage(dtype.name)
+    target = cpu_rows_target(formulas)
+    target.rowwise(formulas, mode, dispatch.dtype_name(dtype), flat, flattened(values), rows, scale, mask)
 
 
 def _is_plain(array, dtype):
@@ -115,7 +106,7 @@ def _flat(array, dtype):
     """Return an array as a flat one of the dtype's bits, copied only where it is not plain."""
     plain = array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
     array = array if plain else np.array(array, dtype, order="C")
-    return array.reshape(-1).view(_names(dtype)[1])
+    return flattened(array)
 
 
 def reduction(formulas, x, axis, keepdims, out):
@@ -124,9 +115,9 @@ def reduction(formulas, x, axis, keepdims, out):
         axis = tuple(map(operator.index, axis)) if isinstance(axis, tuple) else operator.index(axis)
     if out is None and dispatch._plain_dtype((x,), x, None) and x.size:
         rows, final = _reduced(x.shape, axis, keepdims)
-        if rows:
+        if rows and not (x.itemsize == 2 and _pieces(rows)):
             result = np.empty(final, x.dtype)
-            _reduce(formulas, x.dtype, x.ravel(), result, rows)
+            _reduce(formulas, x.dtype, flattened(x), result, rows)
             return deliver(result, None)
     interop = find_interop({"x": x}, out)
     if interop is not None:

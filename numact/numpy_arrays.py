@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 
-from numact.dispatch import PART, check_out, deliver, may_overlap, prepare
+from numact.dispatch import PART, check_out, deliver, dtype_name, may_overlap, prepare
 from numact.targets import common, cpu, cpu_arrays
 
 
 def elementwise(formula, arrays, parameters, out):
     """Apply a formula of one result to arrays by name; see `numact.dispatch.elementwise`."""
     arrays, dtype, shape = prepare(arrays, out)
-    storage = common.storage(dtype.name)
+    name = dtype_name(dtype)
+    storage = common.storage(name)
     if out is None or (_is_native(out, dtype) and not may_overlap(out, arrays.values())):
         inputs = _native(arrays, dtype, shape)
         result = np.empty(shape, dtype) if out is None else out
@@ -30,7 +31,7 @@ def elementwise(formula, arrays, parameters, out):
     with iterator, np.errstate(all="ignore"):
         for *inputs, result in iterator:
             views = [value.view(storage) for value in inputs]
-            cpu.elementwise(formula, dtype.name, views, parameters, result.view(storage))
+            cpu.elementwise(formula, name, views, parameters, result.view(storage))
         result = iterator.operands[-1]
     return deliver(result, out)
 
@@ -45,7 +46,7 @@ def gradients(formula, arrays, parameters, outs, summed):
     for name, out in outs.items():
         own = arrays[name].shape if summed else shape
         if out is not None:
-            check_out(out.shape, out.dtype.name, not out.flags.writeable, own, dtype.name)
+            check_out(out.shape, dtype_name(out.dtype), not out.flags.writeable, own, dtype_name(dtype))
         if own != shape:
             results.append(np.zeros(own))  # summed in float64
         elif out is not None and _is_native(out, dtype) and not may_overlap(out, arrays.values()):
@@ -62,9 +63,10 @@ def gradients(formula, arrays, parameters, outs, summed):
 
 def _run(formula, dtype, inputs, parameters, results, shape):
     """Let the kernels work on arrays and results, where they can; return whether they could."""
-    storage = common.storage(dtype.name)
+    name = dtype_name(dtype)
+    storage = common.storage(name)
     outs = [value.view(storage) if value.shape == shape else value for value in results]
-    return cpu_arrays.run(formula, dtype.name, [item.view(storage) for item in inputs], parameters, outs, shape)
+    return cpu_arrays.run(formula, name, [item.view(storage) for item in inputs], parameters, outs, shape)
 
 
 def _gradients_in_blocks(formula, arrays, parameters, results, shape, dtype):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import numact as na
+from numact import dispatch
 from numact.accuracy import ACCURACY
 from numact.base import Elementwise
 from numact.references import REFERENCES, ulp_error
@@ -296,3 +297,24 @@ def test_several_are_all_that_the_other_tests_leave_out():
     left = {name for name, function in na.registry.items() if isinstance(function, Elementwise)} - set(ELEMENTWISE)
     assert left == {*SEVERAL, "glu"}
     assert all(len(inspect.signature(na.registry[name]).parameters) > 2 for name in SEVERAL)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_contiguous_arrays_of_each_dtype_need_no_preparation(kind, monkeypatch):
+    """A call takes 2 us where nothing has to be prepared, and 20 or more else."""
+    x = np.linspace(-3, 3, 60).astype(dtype_of(kind)).reshape(5, 12)
+    calls = [
+        lambda: na.gelu(x),
+        lambda: na.gelu(x, out=np.empty_like(x)),
+        lambda: na.gelu.backward(x, x),
+        lambda: na.softmax(x),
+        lambda: na.softmax.backward(x, x, axis=0),
+        lambda: na.logsumexp(x),
+        lambda: na.sparsemax(x),
+    ]
+    expected = [call() for call in calls]
+    monkeypatch.setattr(dispatch, "prepare", None)  # of rows
+    monkeypatch.setattr(dispatch, "numpy_arrays", None)
+    for call, result in zip(calls, expected, strict=True):
+        np.testing.assert_array_equal(call(), result)
+        assert call().dtype == x.dtype
