@@ -127,6 +127,7 @@ class Elementwise(Activation):
         """
         self._derivative = self._checked(Formula(function), self._value.inputs)
         self._product = derived.product(self._derivative, len(self._value.inputs))
+        self.__dict__.pop("_biased_product", None)  # of a derivative declared before
         return self._derivative
 
     def derivative_from_output(self, function):
@@ -173,6 +174,7 @@ class Elementwise(Activation):
             wanted = ", ".join(self._value.inputs)
             raise FormulaError(f"{function.__name__}: the arguments must be the arrays of {self.__name__}: {wanted}")
         self.common = form
+        self.__dict__.pop("_plain", None)  # of a call before
         return form
 
     def _select(self, arguments, keywords):

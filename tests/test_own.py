@@ -124,12 +124,21 @@ def test_a_derivative_of_other_arguments():
         double.derivative_from_output(lambda y, factor=2.0: factor)
 
 
+def test_a_derivative_declared_again_takes_the_place_of_the_first():
+    double = na.activation(lambda x: x + x)
+    for slope, formula in ((2.0, lambda x: 2.0), (3.0, lambda x: 3.0)):
+        double.derivative(formula)
+        assert (double.grad(1.0), double.backward(2.0, 1.0)) == (slope, 2.0 * slope)
+        assert double.backward(2.0, 1.0, bias=1.0) == (2.0 * slope, 2.0 * slope)
+
+
 def test_a_form_for_calls_without_parameters():
     scaled = na.activation(lambda x, factor=2.0: factor * x)
     with pytest.raises(FormulaError, match=r"must be the arrays of .*: x"):
         scaled.at_defaults(lambda x, factor=2.0: x + x)
     with pytest.raises(FormulaError, match=r"must be the arrays of .*: x"):
         scaled.at_defaults(lambda y: y + y)
+    assert scaled(1.0) == 2.0
     form = scaled.at_defaults(lambda x: x + x + 1.0)  # its bits tell which of the two is called
     form.derivative(lambda x: 3.0)
     scaled.derivative(lambda x, factor=2.0: factor)
