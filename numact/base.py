@@ -11,6 +11,7 @@ import numpy as np
 from numact import derived, dispatch, documentation, foreign
 from numact.binding import Formula, FormulaError
 
+EMPTY = inspect.Parameter.empty
 RESERVED = {"bias", "out", "stream", "output", "grad_output"}
 
 
@@ -60,7 +61,7 @@ class Activation:
         x, *rest = signature.parameters.values()
         keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in self._keywords]
         self._defaults = {item.name: item.default for item in rest}
-        self._required = tuple(item.name for item in rest if item.default is item.empty)
+        self._required = tuple(item.name for item in rest if item.default is EMPTY)
         self.__signature__ = inspect.Signature([x, *rest, *keywords])
         self.__doc__ = documentation.of_activation(self, x.name, rest)
 
@@ -93,16 +94,16 @@ class Activation:
 
     def _resolve(self, arguments, keywords):
         """Return the values of all arguments but the first in their order."""
-        if len(arguments) > len(self._defaults):
+        given = dict(zip(self._defaults, arguments, strict=False)) if arguments else {}
+        values = {**self._defaults, **given, **keywords}
+        if len(given) < len(arguments):
             raise TypeError(f"{self.__name__}{self.__signature__} got {len(arguments) + 1} positional arguments")
-        given = dict(zip(self._defaults, arguments, strict=False))
-        for name in keywords:
-            if name not in self._defaults:
-                raise TypeError(f"{self.__name__}{self.__signature__} has no parameter {name!r}")
-            if name in given:
-                raise TypeError(f"{self.__name__}{self.__signature__} got two values for {name!r}")
-        values = self._defaults | given | keywords
-        if missing := [name for name in self._required if values[name] is inspect.Parameter.empty]:
+        if len(values) > len(self._defaults):
+            unknown = next(name for name in keywords if name not in self._defaults)
+            raise TypeError(f"{self.__name__}{self.__signature__} has no parameter {unknown!r}")
+        if given and keywords and (twice := given.keys() & keywords):
+            raise TypeError(f"{self.__name__}{self.__signature__} got two values for {min(twice)!r}")
+        if self._required and (missing := [name for name in self._required if values[name] is EMPTY]):
             raise TypeError(f"{self.__name__}{self.__signature__} needs {' and '.join(missing)}")
         return tuple(values.values())
 
@@ -202,7 +203,7 @@ class Elementwise(Activation):
         try:
             form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
             if bias is None:
-                return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
+                return dispatch.elementwise(form._value, (x, *arrays) if arrays else (x,), numbers, out)
             return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
         except TypeError as error:
             return foreign.hand_over(error, self.__call__, x, *arguments, bias=bias, out=out, **keywords)
@@ -284,7 +285,7 @@ class Elementwise(Activation):
 
     def _sample(self, x):
         parameters = [self._defaults[name] for name in self._value.parameters]
-        return (x,) * len(self._value.inputs) + (1.0,) * parameters.count(inspect.Parameter.empty)
+        return (x,) * len(self._value.inputs) + (1.0,) * parameters.count(EMPTY)
 
     def gives_several(self, keywords):
         """Return whether a call with these keywords has a gradient by each of several arrays."""

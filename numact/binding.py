@@ -84,6 +84,7 @@ class Formula:
         inputs = [item.name for item in arguments if item.kind is item.POSITIONAL_ONLY]
         self.inputs = tuple(inputs or [item.name for item in arguments if item.default is item.empty])
         self.parameters = tuple(item.name for item in arguments if item.name not in self.inputs)
+        self.kernels = {}  # of the CPU, by the dtype's name; see `numact.targets.cpu.kernel`
         _check(function)
 
     def __repr__(self):

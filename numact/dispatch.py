@@ -28,10 +28,11 @@ def elementwise(formula, arrays, parameters, out):
     x = arrays[-1]
     if name := _plain_dtype(arrays, x, out):
         result = np.empty(x.shape, x.dtype) if out is None else out
+        kernel = formula.kernels.get(name) or cpu_target().kernel(formula, name)
         if x.ndim == 1 and x.itemsize > 2:
-            cpu_target().elementwise(formula, name, arrays, parameters, result)
+            kernel.run(arrays, parameters, result)
             return result
-        cpu_target().elementwise(formula, name, map(flattened, arrays), parameters, flattened(result))
+        kernel.run(map(flattened, arrays), parameters, flattened(result))
         return deliver(result, out)
     if library := seen.get(type(x)):
         result = cuda_target().plain(library, formula, arrays, parameters, out)

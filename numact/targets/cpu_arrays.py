@@ -196,7 +196,7 @@ def run(formula, dtype, arrays, parameters, outs, shape):
         return False
     kinds = Kinds(*(tuple(_kind(item, shape) for item in some) for some in (arrays, outs)), found.is_scalar)
     if len(outs) == 1 and {*kinds.inputs, *kinds.outs} == {"whole"}:
-        cpu.elementwise(formula, dtype, [item.reshape(-1) for item in arrays], parameters, outs[0].reshape(-1))
+        cpu.kernel(formula, dtype).run([item.reshape(-1) for item in arrays], parameters, outs[0].reshape(-1))
         return True
     repeated = "small" in kinds.inputs
     period = math.prod(found.small) * found.runs * found.copies if repeated else size
