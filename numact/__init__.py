@@ -39,6 +39,7 @@ from numact.elementwise import (
 )
 from numact.gated import geglu, glu, reglu, swiglu
 from numact.losses import softmax_cross_entropy
+from numact.memory import empty_cache
 from numact.projections import hardmax, sparsemax
 from numact.rowwise import log_softmax, logsumexp, softmax, softmin
 from numact.tables import table
@@ -51,6 +52,7 @@ __all__ = [
     "activation",
     "celu",
     "elu",
+    "empty_cache",
     "exponential",
     "geglu",
     "gelu",

@@ -8,6 +8,8 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy import ndarray
 
+from numact import memory
+
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 PLAIN = {np.dtype(name): name for name in ("float16", "float32", "float64")}  # and bfloat16 once one has come in
 BITS = np.dtype(np.uint16)  # what kernels see of a half type
@@ -27,7 +29,7 @@ def elementwise(formula, arrays, parameters, out):
     """Apply a formula to a tuple of arrays, its first arguments, on the device where they live."""
     x = arrays[-1]
     if name := _plain_dtype(arrays, x, out):
-        result = np.empty(x.shape, x.dtype) if out is None else out
+        result = memory.empty_like(x) if out is None else out
         kernel = formula.kernels.get(name) or cpu_target().kernel(formula, name)
         if x.ndim == 1 and x.itemsize > 2:
             kernel.run(arrays, parameters, result)
@@ -74,7 +76,7 @@ def empty_like(x):
     if interop is not None:
         return interop.empty(x, x.shape, compute_dtype("x", interop.dtype(x)))
     _, dtype, shape = prepare({"x": x}, None)
-    return np.empty(shape, dtype)
+    return memory.empty(shape, dtype)
 
 
 def _plain_dtype(arrays, x, out):
@@ -87,15 +89,15 @@ def _plain_dtype(arrays, x, out):
         return None
     if not ((flags := x.flags).carray or (flags.c_contiguous and flags.aligned)):  # the second for a read-only array
         return None
-    for other in arrays[:-1] if len(arrays) > 1 else ():
-        if type(other) is not ndarray or other.dtype is not dtype or other.shape != x.shape:
-            return None
-        if not ((flags := other.flags).carray or (flags.c_contiguous and flags.aligned)):
-            return None
-    if out is None:
+    if len(arrays) > 1:
+        for other in arrays[:-1]:
+            if type(other) is not ndarray or other.dtype is not dtype or other.shape != x.shape:
+                return None
+            if not ((flags := other.flags).carray or (flags.c_contiguous and flags.aligned)):
+                return None
+    if out is None or (type(out) is ndarray and out.dtype is dtype and out.shape == x.shape and out.flags.carray):
         return name
-    fits = type(out) is ndarray and out.dtype is dtype and out.shape == x.shape and out.flags.carray
-    return name if fits else None
+    return None
 
 
 def flattened(array):

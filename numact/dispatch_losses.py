@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numact import dispatch
+from numact import dispatch, memory
 
 REDUCTIONS = ("none", "mean", "sum")
 NOTHING_IGNORED = -(2**63)  # a label that cannot pass for a mistaken one
@@ -169,12 +169,12 @@ def _check_out(out, shape, dtype):
 def _gradient_for(out, logits, inputs, kind):
     """Return where the gradient is computed: in `out` unless that would change an input that is still to be read."""
     if out is None:
-        return np.empty(logits.shape, kind)
+        return memory.empty(logits.shape, kind)
     is_logits = out is logits or (
         out.dtype == logits.dtype and out.ctypes.data == logits.ctypes.data and out.strides == logits.strides
     )
     shared = any(np.may_share_memory(out, value) for value in inputs[is_logits:])
-    return np.empty(logits.shape, kind) if shared else out
+    return memory.empty(logits.shape, kind) if shared else out
 
 
 def _check_labels(labels, made, options):

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from numact import dispatch
+from numact import dispatch, memory
 from numact.dispatch import PART, _parts, deliver, find_interop, flattened, may_overlap, split_at
 
 NAMES = {"value": ("x",), "backward": ("grad_output", "x"), "from_output": ("grad_output", "output")}
@@ -33,7 +33,7 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     if name := dispatch._plain_dtype(arrays, x, out):
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows):
-            result = np.empty(x.shape, x.dtype) if out is None else out
+            result = memory.empty_like(x) if out is None else out
             flat = map(flattened, arrays)
             mask = None if mask is None else mask.ravel()
             cpu_rows_target(formulas).rowwise(formulas, mode, name, flat, flattened(result), rows, scale, mask)
@@ -58,7 +58,7 @@ def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
         check_mask(mask.shape, mask.dtype, shape)
         mask = np.moveaxis(np.broadcast_to(mask, shape), axis, -1)
     overlaps = out is not None and may_overlap(out, arrays.values())
-    result = np.empty(shape, dtype) if out is None or overlaps else out
+    result = memory.empty(shape, dtype) if out is None or overlaps else out
     inputs = [np.moveaxis(np.broadcast_to(value, shape), axis, -1) for value in arrays.values()]
     target = np.moveaxis(result, axis, -1)
     with np.errstate(all="ignore"):
@@ -207,7 +207,7 @@ def reduction_backward(formulas, grad_output, x, axis, keepdims, out):
     grad, x = arrays.values()
     grad = np.broadcast_to(grad, reduced_shape(shape, axes, True))
     overlaps = out is not None and may_overlap(out, arrays.values())
-    result = np.empty(shape, dtype) if out is None or overlaps else out
+    result = memory.empty(shape, dtype) if out is None or overlaps else out
     rows = split_at_axes(shape, axes)
     with np.errstate(all="ignore"):
         if rows and _is_plain(result, dtype) and _is_readable(x, dtype):

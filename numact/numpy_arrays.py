@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from numact import memory
 from numact.dispatch import PART, check_out, deliver, dtype_name, may_overlap, prepare
 from numact.targets import common, cpu, cpu_arrays
 
@@ -15,7 +16,7 @@ def elementwise(formula, arrays, parameters, out):
     storage = common.storage(name)
     if out is None or (_is_native(out, dtype) and not may_overlap(out, arrays.values())):
         inputs = _native(arrays, dtype, shape)
-        result = np.empty(shape, dtype) if out is None else out
+        result = memory.empty(shape, dtype) if out is None else out
         if inputs and _run(formula, dtype, inputs, parameters, [result], shape):
             return deliver(result, out)
     takes = ["contig", "aligned", "nbo", "overlap_assume_elementwise"]
@@ -52,7 +53,7 @@ def gradients(formula, arrays, parameters, outs, summed):
         elif out is not None and _is_native(out, dtype) and not may_overlap(out, arrays.values()):
             results.append(out)
         else:
-            results.append(np.empty(own, dtype))
+            results.append(memory.empty(own, dtype))
     with np.errstate(all="ignore"):
         inputs = _native(arrays, dtype, shape)
         if not (inputs and _run(formula, dtype, inputs, parameters, results, shape)):
