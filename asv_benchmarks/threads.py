@@ -24,9 +24,9 @@ def median_times(kernel, arguments):
     for _ in range(ROUNDS):
         for is_parallel, found in enumerate(times):
             function = kernel.ready(arguments, bool(is_parallel))
-            function(*arguments)
+            function(kernel.address, *arguments)
             start = time.perf_counter()
-            function(*arguments)
+            function(kernel.address, *arguments)
             found.append(time.perf_counter() - start)
     return [statistics.median(found) for found in times]
 

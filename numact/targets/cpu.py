@@ -6,31 +6,24 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from numact.binding import INNER_OPTIONS, JIT_OPTIONS
+from numact.binding import INNER_OPTIONS
 from numact.targets import common, cpu_memory, cpu_width
-from numact.targets.cpu_threads import Kernel, is_shifted
+from numact.targets.cpu_threads import Kernel
 
 # Threads pay from where one of them would work for 3.5 us. What it needs for a float32 was measured on two cores of an
 # AMD Zen 5 with AVX-512: from 0.04 ns (relu) to 0.34 (the derivative of gelu's tanh form, 64 operations). Two threads
 # overtook one between 65,536 and 131,072 elements of relu, 16,384 and 32,768 of sigmoid, 8,192 and 16,384 of gelu.
 WORTHWHILE, PER_ELEMENT, PER_OPERATION = 3_500, 0.04, 0.005  # ns
-CHUNK = 4_096  # elements copied at a time where the result takes the place of an input
 
-# The loop stands in a function of its own: beside others LLVM leaves it scalar. It calls the element's
-# function rather than its ufunc, whose call LLVM does not inline where the formula is long (gelu in float64: 128 ns a
-# vector against 23). LLVM runs a loop that writes what it reads as scalar code (gelu in place took 13 times as long): a
-# result that takes the place of an input is computed from copies of its parts, one that overlaps it otherwise from a
-# copy of the whole. To see here whether they overlap is free; to ask NumPy takes 0.2 us.
+# A loop stands in a function of its own: beside others LLVM leaves it scalar. It calls the formula rather than its
+# ufunc, whose call LLVM does not inline where the formula is long (gelu in float64: 128 ns a vector against 23).
 # Of a large array lines of memory are asked for ahead of the steps that need them. How many elements a step has LLVM
 # must not know, or it unrolls them all and spills, but that no vector has a rest: the constants of the scalar code for
 # it would take the registers of the vectors' constants.
 KERNELS = """
-def element({names}):
-    return store(core({loaded}))
-
 def loop({names}, out):
     for i in range(out.size):
-        out[i] = element({indexed})
+        out[i] = store(core({loaded}))
 
 def loop_asking({names}, out):
     step = min(STEP, out.size) & -64
@@ -38,20 +31,13 @@ def loop_asking({names}, out):
         {asked}
         for j in range(step):
             i = unsigned(start + j)
-            out[i] = element({indexed})
+            out[i] = store(core({loaded}))
 
-def serial({names}, out):
-    if {shifted}:
-        loop({copied_whole}, out)
-    elif {in_place}:
-        for low in range(0, out.size, CHUNK):
-            high = low + CHUNK
-            loop({copied}, out[low:high])
+def elements({names}, out, asks):
+    if asks and out.size >= LARGE:
+        loop_asking({names}, out)
     else:
-        whole = (out.size - AHEAD) // STEP * STEP if out.size >= LARGE else 0
-        if whole > 0:
-            loop_asking({first}, out[:whole])
-        loop({rest}, out[whole:])
+        loop({names}, out)
 """
 
 
@@ -66,7 +52,7 @@ class ElementKernel(NamedTuple):
         kernel, worthwhile = self
         serial, pays = kernel.serial, out.size >= worthwhile
         if serial and not pays:  # what `Kernel.run` would do, 0.2 us sooner
-            serial(*arrays, *parameters, out)
+            serial(kernel.address, *arrays, *parameters, out)
         else:
             kernel.run(pays, *arrays, *parameters, out)
 
@@ -90,28 +76,20 @@ def _kernel(formula, dtype):
     arrays, numbers = common.names_in_kernels(formula)
     source = KERNELS.format(
         names=", ".join(arrays + numbers),
-        loaded=", ".join([f"load({name})" for name in arrays] + numbers),
-        indexed=", ".join([f"{name}[i]" for name in arrays] + [f"number({name})" for name in numbers]),
+        loaded=", ".join([f"load({name}[i])" for name in arrays] + [f"number({name})" for name in numbers]),
         asked="; ".join([f"ask_for({name}, start + AHEAD, 0)" for name in arrays] + ["ask_for(out, start + AHEAD, 1)"]),
-        first=", ".join([f"{name}[:whole]" for name in arrays] + numbers),
-        rest=", ".join([f"{name}[whole:]" for name in arrays] + numbers),
-        copied=", ".join([f"{name}[low:high].copy()" for name in arrays] + numbers),
-        copied_whole=", ".join([f"{name}.copy()" for name in arrays] + numbers),
-        shifted=" or ".join(f"is_shifted({name}, out)" for name in arrays),
-        in_place=" or ".join(f"{name}.ctypes.data == out.ctypes.data" for name in arrays),
     )
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
     label, operations = common.label(formula, dtype), formula.operations(kind)
     scope["STEP"], scope["AHEAD"] = cpu_memory.steps(common.storage(dtype))
-    scope |= {"LARGE": cpu_memory.large_from(operations), "ask_for": cpu_memory.ask_for, "unsigned": np.uint64}
-    scope |= {"CHUNK": CHUNK, "is_shifted": is_shifted}
-    element, loop, loop_asking, serial = cpu_width.define(source, __name__, scope, label, operations)
-    scope["element"] = numba.njit(element, **JIT_OPTIONS)
-    for function in (loop, loop_asking):
+    scope["LARGE"] = cpu_memory.large_from(operations) - scope["AHEAD"]  # what lies ahead is not part of `out`
+    scope |= {"ask_for": cpu_memory.ask_for, "unsigned": np.uint64}
+    *loops, elements = cpu_width.define(source, __name__, scope, label, operations)
+    for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
-    return ElementKernel(Kernel(serial, "tiles"), parallel_from(formula, dtype))
+    return ElementKernel(Kernel(elements, "tiles"), parallel_from(formula, dtype))
 
 
 @cache

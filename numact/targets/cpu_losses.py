@@ -166,7 +166,7 @@ WORDS = {
     },
 }
 CHECK = """
-def check(labels, classes, ignored, out_found):
+def check(task, labels, classes, ignored, out_found):
     out_found[0], out_found[1] = -1, 0
     for i in range(labels.size):
         label = int64(labels[i])
@@ -193,13 +193,13 @@ def _checker(labels):
     """Return the kernel that looks for a label out of range, for labels of a dtype."""
     label = f"{labels}_{__version__.replace('.', '_')}"
     (check,) = cpu_width.define(CHECK, __name__, {"int64": np.int64}, label)
-    return Kernel(check, "tiles")
+    return Kernel(check, "tasks")
 
 
 def check(labels, classes, ignored):
     """Return where a label of a flat array is neither a class nor the ignored one, or -1, and how many count."""
     found = np.zeros(2, np.int64)
-    _checker(labels.dtype.name).run(False, labels, classes, ignored, found)
+    _checker(labels.dtype.name).run(False, 1, labels, classes, ignored, found)
     return found
 
 

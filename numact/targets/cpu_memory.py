@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 AHEAD, STEP = 4_096, 512  # bytes: how far ahead lines are asked for, and of how many at a time
 LINE = 64  # bytes of a cache line
+LARGE = 8_192  # elements: where it pays for no formula to ask in an array of fewer
 SHORT = 20  # operations below which a formula takes less time than its memory: softsign takes 6, elu 24
 POINTER, NUMBER = ir.IntType(8).as_pointer(), ir.IntType(32)
 FIRST_CACHE, OF_DATA = NUMBER(3), NUMBER(1)
@@ -30,7 +31,7 @@ def steps(dtype):
 
 def large_from(operations):
     """Return from how many elements it pays to ask for memory, for a formula of so many operations."""
-    return 8_192 if operations < SHORT else 16_384
+    return LARGE if operations < SHORT else 2 * LARGE
 
 
 @intrinsic

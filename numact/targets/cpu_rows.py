@@ -160,7 +160,7 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     if mask is not None:
         arrays = (*arrays, mask)
     if kernel.serial and not pays:  # what `run` would do, 0.3 us sooner
-        kernel.serial(count, *arrays, out, *sizes, scale)
+        kernel.serial(kernel.address, count, *arrays, out, *sizes, scale)
         return
     kernel.run(pays, count, *arrays, out, *sizes, scale)
 
