@@ -87,7 +87,9 @@ def assembly():
 
 
 if __name__ == "__main__":
-    # Functions with the same gradient share a cache entry, and what is loaded keeps no assembly.
-    common.cached = lambda jit, function, **options: jit(function, **options)
-    np.savez(sys.argv[1], **results())
-    Path(sys.argv[1]).with_suffix(".json").write_text(json.dumps(assembly()))
+    path, wanted = Path(sys.argv[1]), sys.argv[2:]
+    if "assembly" in wanted:
+        # Functions with the same gradient share a cache entry, and what is loaded keeps no assembly.
+        common.cached = lambda jit, function, **options: jit(function, **options)
+    np.savez(path, **results())
+    path.with_suffix(".json").write_text(json.dumps(assembly() if "assembly" in wanted else {}))

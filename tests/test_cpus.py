@@ -24,12 +24,13 @@ LEVELS = {
     "x86-64-v4": ({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "-prefer-256-bit", "zmm"),
     "sapphirerapids": ({"avx512fp16", "avx512bf16", "avx512vbmi2"}, "+avx512fp16,+prefer-256-bit", "zmm"),
 }
+REGISTERS = {"x86-64-v3": "ymm", "x86-64-v4": "zmm", "sapphirerapids": "[yz]mm"}  # of a vector of float32
 
 
-def start(folder, **environment):
-    """Start a process that saves its results; the kernels are compiled for the CPU named in the environment."""
-    command = [sys.executable, Path(__file__).with_name("results.py"), folder / "results.npz"]
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "NUMBA_NUM_THREADS": "1", **environment}
+def start(folder, *wanted, **environment):
+    """Start a process that saves its results, and its kernels' "assembly" if that is wanted."""
+    command = [sys.executable, Path(__file__).with_name("results.py"), folder / "results.npz", *wanted]
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "1", **environment}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -42,12 +43,14 @@ def finish(process, folder):
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """The results and the machine code of every level that this CPU can run, and of its own, by name."""
+    """The results of every level that this CPU can run, and of its own, by name, with the machine code of some."""
     present = {name for name, there in llvmlite.binding.get_host_cpu_features().items() if there}
     able = [level for level, (features, *_) in LEVELS.items() if features <= present]
     folders = {name: tmp_path_factory.mktemp(name) for name in ("host", *able)}
-    processes = {name: start(folders[name], NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=LEVELS[name][1]) for name in able}
-    processes["host"] = start(folders["host"])
+    processes = {"host": start(folders["host"])}
+    for name in able:
+        cpu = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": LEVELS[name][1], "NUMBA_CACHE_DIR": str(folders[name])}
+        processes[name] = start(folders[name], *["assembly"] * (name in REGISTERS), **cpu)
     return {name: finish(process, folders[name]) for name, process in processes.items()}
 
 
@@ -101,7 +104,6 @@ def test_level_is_what_it_says(level, tmp_path):
     assert ("vfmadd" in done.stdout) == (level != "x86-64-v2")
 
 
-REGISTERS = {"x86-64-v3": "ymm", "x86-64-v4": "zmm", "sapphirerapids": "[yz]mm"}  # of a vector of float32
 # Functions that were measured faster on Sapphire Rapids at its full width, where LLVM by itself keeps to ymm.
 FULL_WIDTH = ["sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "elu", *ROWS]
 ELEMENTS = [name + suffix for name in ELEMENTWISE for suffix in ("", "_backward")] + SEVERAL

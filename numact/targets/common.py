@@ -148,21 +148,3 @@ def cached(compiler, function, **options):
     # A missing entry, a full disk, a folder that went away: each is a miss, never the caller's error.
     kernel._cache._guard_against_spurious_io_errors = functools.partial(contextlib.suppress, OSError)
     return kernel
-
-
-def compile_for(kernel, arguments):
-    """Compile a CPU kernel for arguments like these, once for writable and read-only inputs alike; return their types.
-
-    Arrays named out... are written, all others only read. Left to itself Numba would compile a kernel of three inputs
-    for each of the eight ways to protect them.
-    """
-    types = []
-    for name, value in zip(kernel.py_func.__code__.co_varnames, arguments, strict=False):
-        kind = numba.typeof(value)
-        if isinstance(kind, numba.types.Array) and not name.startswith("out"):
-            kind = kind.copy(readonly=True)
-        types.append(kind)
-    if not kernel.overloads:
-        kernel.compile(tuple(types))
-        kernel.disable_compile()  # else Numba would compile anew for a writable array, rather than pass it as read-only
-    return tuple(types)

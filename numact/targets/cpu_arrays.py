@@ -1,15 +1,15 @@
 """CPU kernels for arrays beside one another: some repeat, some lie in rows apart, some results are summed."""
 
 import math
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from numact.binding import INNER_OPTIONS, JIT_OPTIONS
+from numact.binding import INNER_OPTIONS
 from numact.targets import common, cpu, cpu_width
-from numact.targets.cpu_threads import Kernel
+from numact.targets.cpu_threads import Kernel, call, compiled_address
 
 TILE = 4_096  # elements computed at a time; beside them the gradients that are summed then stay in the L1 cache
 GROUPS = 16  # of tiles that sum by themselves, however many threads there are: so the sums have the same bits
@@ -19,17 +19,16 @@ WRITTEN_OUT = 65_536  # entries of an array whose elements are written out at th
 LANES = 64  # partial sums of a run; as many on every CPU, so that all give the same bits
 SHORTEST = 32  # elements of a row that is worth starting a loop for
 
-# A small array is gone through again and again, or where IS_SCALAR each of its elements stands for a run of `inner`.
-# Arrays in rows have `length` elements before they skip some; the stride of each is an argument.
-KERNELS = """
-def element({names}):
-    return core({loaded})
-
+# A formula compiles to a loop; the tasks that call it, by its address, are the same for all formulas of such arrays.
+LOOP = """
 def loop({names}, {outs}):
     for i in range(out0.size):
-        {values} = element({indexed})
+        {values} = core({loaded})
         {stored}
-
+"""
+# A small array is gone through again and again, or where IS_SCALAR each of its elements stands for a run of `inner`.
+# Arrays in rows have `length` elements before they skip some; the stride of each is an argument.
+TASK = """
 def add(part, total):
     for i in range(part.size):
         total[i] += part[i]
@@ -44,7 +43,7 @@ def collect(part, total, place, lanes):
     else:
         add(part, total[place : place + part.size])
 
-def task(index, {names}, {outs}, size, period, inner, length, groups{strides}):
+def task(index, loop, {names}, {outs}, size, period, inner, length, groups{strides}):
     share = (size // TILE // groups + 1) * TILE
     {buffers}
     lanes = np.zeros(LANES)
@@ -53,9 +52,9 @@ def task(index, {names}, {outs}, size, period, inner, length, groups{strides}):
         place, row, column = low // inner % period, low // length, low % length
         count = min(stop - low, TILE, length - column, inner - low % inner if IS_SCALAR else period - place)
         if {in_place}:
-            loop({copied}, {parts})
+            call(loop, ({copied}, {parts}))
         else:
-            loop({sliced}, {parts})
+            call(loop, ({sliced}, {parts}))
         {collects}
         low += count
 """
@@ -69,10 +68,50 @@ class Kinds(NamedTuple):
     is_scalar: bool  # whether each element of what is small stands for a run of elements
 
 
+class ArrayKernel:
+    """The loop of one formula, and the tasks that call it for arrays of some kinds."""
+
+    def __init__(self, function, types, tasks):
+        self.function, self._types, self._tasks = function, types, tasks
+
+    @cached_property
+    def _address(self):
+        return compiled_address(self.function, self._types)
+
+    def run(self, pays, groups, *arguments):
+        """Run the tasks, as many as there are groups, by many threads where that pays."""
+        self._tasks.run(pays, groups, self._address, *arguments)
+
+
 @cache
 def kernel(formula, dtype, kinds):
-    """Return the kernel of a formula for the dtype of a name and arrays of these `Kinds`; its tasks are groups."""
+    """Return the `ArrayKernel` of a formula for the dtype of a name and arrays of these `Kinds`."""
     (inputs, numbers), outs = common.names_in_kernels(formula), [f"out{index}" for index in range(len(kinds.outs))]
+    is_sum = {out: lies == "small" for out, lies in zip(outs, kinds.outs, strict=True)}
+    is_one = {name: kinds.is_scalar and lies == "small" for name, lies in zip(inputs, kinds.inputs, strict=True)}
+    loaded = [f"load({name})" if is_one[name] else f"load({name}[i])" for name in inputs]
+    source = LOOP.format(
+        names=", ".join([*inputs, *numbers]),
+        outs=", ".join(outs),
+        loaded=", ".join([*loaded, *(f"number({name})" for name in numbers)]),
+        values=", ".join(f"value_{out}" for out in outs),
+        stored="; ".join(f"{out}[i] = {f'value_{out}' if is_sum[out] else f'store(value_{out})'}" for out in outs),
+    )
+    kind = common.number(dtype)
+    load, store = common.conversions(dtype)
+    scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
+    label = "_".join([common.label(formula, dtype), *kinds.inputs, *kinds.outs, str(int(kinds.is_scalar))])
+    (loop,) = cpu_width.define(source, __name__, scope, label, formula.operations(kind))
+    scope["loop"] = common.cached(numba.njit, loop, **INNER_OPTIONS)
+    element, number = numba.from_dtype(common.storage(dtype)), numba.from_dtype(np.dtype(kind))
+    types = [element if is_one[name] else element[::1] for name in inputs] + [numba.float64] * len(numbers)
+    types += [number[::1] if is_sum[out] else element[::1] for out in outs]
+    return ArrayKernel(scope["loop"], tuple(types), _tasks(dtype, kinds, tuple(inputs), tuple(numbers), tuple(outs)))
+
+
+@cache
+def _tasks(dtype, kinds, inputs, numbers, outs):
+    """Return the kernel of the tasks for arrays of these `Kinds`, names and dtype; each group is one."""
     lying = dict(zip([*inputs, *outs], kinds.inputs + kinds.outs, strict=True))
     sums = [out for out in outs if lying[out] == "small"]
 
@@ -84,37 +123,25 @@ def kernel(formula, dtype, kinds):
         start = "low" if lying[name] == "whole" else f"row * stride_{name} + column"
         return f"{name}[{start} : {start} + count]"
 
-    def is_one(name):
-        return kinds.is_scalar and lying[name] == "small"
-
     large = [name for name in inputs if lying[name] != "small"]
     same = [f"{name}.ctypes.data == {out}.ctypes.data" for name in large for out in outs if out not in sums]
-    source = KERNELS.format(
+    source = TASK.format(
         names=", ".join([*inputs, *numbers]),
         outs=", ".join(outs),
         strides="".join(f", stride_{name}" for name in lying if lying[name] == "rows"),
-        loaded=", ".join([f"load({name})" for name in inputs] + numbers),
-        indexed=", ".join(
-            [name if is_one(name) else f"{name}[i]" for name in inputs] + [f"number({name})" for name in numbers]
-        ),
-        values=", ".join(f"value_{out}" for out in outs),
-        stored="; ".join(f"{out}[i] = {f'value_{out}' if out in sums else f'store(value_{out})'}" for out in outs),
         buffers="; ".join(f"part_{out} = np.empty(TILE, number)" for out in sums) or "pass",
         in_place=" or ".join(same) or "False",
-        copied=", ".join([f"{part(name)}.copy()" if name in large else part(name) for name in inputs] + numbers),
-        sliced=", ".join([part(name) for name in inputs] + numbers),
+        copied=", ".join([f"{part(name)}.copy()" if name in large else part(name) for name in inputs] + [*numbers]),
+        sliced=", ".join([part(name) for name in inputs] + [*numbers]),
         parts=", ".join(part(out) for out in outs),
         collects="; ".join(f"collect({part(out)}, {out}[index], place, lanes)" for out in sums) or "pass",
     )
-    kind = common.number(dtype)
-    load, store = common.conversions(dtype)
-    scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind, "np": np}
+    scope = {"call": call, "number": common.number(dtype), "np": np}
     scope |= {"TILE": TILE, "LANES": LANES, "IS_SCALAR": kinds.is_scalar}
-    label = "_".join([common.label(formula, dtype), *kinds.inputs, *kinds.outs, str(int(kinds.is_scalar))])
-    *helpers, task = cpu_width.define(source, __name__, scope, label, formula.operations(kind))
+    label = "_".join([dtype, *kinds.inputs, *kinds.outs, str(int(kinds.is_scalar)), str(len(numbers)), common.VERSION])
+    *helpers, task = common.define(source, __name__, scope, label)
     for helper in helpers:
-        options = JIT_OPTIONS if helper.__name__ == "element" else INNER_OPTIONS
-        scope[helper.__name__] = numba.njit(helper, **options)
+        scope[helper.__name__] = numba.njit(helper, **INNER_OPTIONS)
     return Kernel(task, "tasks")
 
 

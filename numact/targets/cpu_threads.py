@@ -126,17 +126,36 @@ class Kernel:
     def ready(self, arguments, is_parallel):
         """Return the loop over all the work for arguments like these, on one thread or by many, compiled."""
         with _pool:
-            last = (True,) if self._loop == "tiles" else ()
-            kinds = common.compile_for(self.function, (*arguments, *last))[: len(arguments)]
-            (compiled,) = self.function.overloads.values()
-            self.address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-            names = self.function.py_func.__code__.co_varnames[: len(kinds)]
+            names = self.function.py_func.__code__.co_varnames[: len(arguments)]
+            kinds = tuple(map(_type_in_kernels, names, arguments))
+            last = (types.boolean,) if self._loop == "tiles" else ()
+            self.address = compiled_address(self.function, kinds + last)
             loop = _loop(self._loop, names, kinds, is_parallel)
             if is_parallel:
                 self.parallel = loop
             else:
                 self.serial = loop
             return loop
+
+
+def compiled_address(function, kinds):
+    """Return the address of a function of arguments of these types, compiled if it is not yet."""
+    with _pool:
+        if not function.overloads:
+            function.compile(kinds)
+        (compiled,) = function.overloads.values()
+        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+def _type_in_kernels(name, value):
+    """Return the type of an argument, the same for writable and read-only inputs.
+
+    Arrays named out... are written, all others only read. Left to itself Numba would compile a kernel of three inputs
+    for each of the eight ways to protect them.
+    """
+    kind = numba.typeof(value)
+    is_input = isinstance(kind, types.Array) and not name.startswith("out")
+    return kind.copy(readonly=True) if is_input else kind
 
 
 @cache
