@@ -210,8 +210,10 @@ def plain_silu(x):
 @plain_silu.derivative
 def plain_silu_grad(x):
     """The derivative of silu with beta = 1."""
-    t = abs(x)
-    return self_gated_grad(x, -LOWEST if t > -LOWEST else t, 0.0)
+    # From a comparison of abs(x) alone LLVM can make a case of its own for large x, 1 or -0.0, of which NVIDIA's
+    # assembler (13.0) makes 1 or 0.
+    held = clamp(x, LOWEST, -LOWEST)
+    return self_gated_grad(held, abs(held), 0.0)
 
 
 swish = silu
