@@ -102,14 +102,52 @@ def test_torch_layouts_and_errors():
     x = torch.randn(8, 6, 5, 4, device="cuda").to(memory_format=torch.channels_last)
     np.testing.assert_array_equal(na.gelu(x).cpu().numpy(), na.gelu(x.cpu().numpy()))
     parameter = torch.nn.Parameter(torch.randn(5, device="cuda"))
-    assert na.relu(parameter).requires_grad is False
-    assert torch.equal(na.relu(parameter[::2]), torch.relu(parameter[::2]).detach())
+    assert torch.equal(na.relu(parameter[::2]), torch.relu(parameter[::2]))
     with pytest.raises(TypeError, match="complex64"):
         na.relu(torch.zeros(3, dtype=torch.complex64, device="cuda"))
     with pytest.raises(TypeError, match="different libraries"):
         na.relu(x, out=cupy.empty(x.shape, cupy.float32))
     with pytest.raises(ValueError, match="x on GPU 0, out on the CPU"):
         na.relu(x, out=torch.empty(x.shape).numpy())
+
+
+@pytest.mark.parametrize(
+    "name", ["gelu", "silu", "prelu", "swiglu", "softmax", "log_softmax", "logsumexp", "sparsemax"]
+)
+def test_torch_gradients_are_those_of_the_cpu(name):
+    function = na.registry[name]
+    points = torch.linspace(-3.0, 3.0, 30, dtype=torch.float64).reshape(5, 6)
+    found = []
+    for device in ("cuda", "cpu"):
+        arrays = [item.clone().requires_grad_() for item in function._sample(points.to(device))]
+        result = function(*arrays)
+        assert result.device.type == device
+        result.square().sum().backward()
+        found.append([item.grad.cpu().numpy() for item in arrays])
+    for computed, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(computed, expected, rtol=1e-13, atol=1e-15)
+
+
+def test_torch_gradients_on_a_stream_of_the_callers():
+    x, stream = torch.randn(1 << 20, device="cuda", requires_grad=True), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        (gradient,) = torch.autograd.grad(na.silu(x).sum(), x)
+        (expected,) = torch.autograd.grad(torch.nn.functional.silu(x).sum(), x)
+    stream.synchronize()
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dask_computes_chunks_of_cupy_on_the_gpu():
+    da = pytest.importorskip("dask.array", reason="Dask is not installed")
+    x = host(40, 60)
+    lazy = da.from_array(cupy.asarray(x), chunks=(16, 25), asarray=False)
+    for function in (na.gelu, na.softmax, na.log_softmax):
+        result = function(lazy)
+        assert isinstance(result._meta, cupy.ndarray)
+        computed = result.compute(scheduler="threads")
+        assert isinstance(computed, cupy.ndarray)
+        close(function, cupy.asnumpy(computed), function(x))
 
 
 @pytest.mark.parametrize("dlpack", [False, True])
@@ -279,11 +317,11 @@ def test_streams_that_arrays_name_are_waited_for(spin):
     na.gelu.backward(grad, grad)
     own.synchronize()
     values, target = cupy.asarray(x), cupy.asarray(source)
-    target[:] = values
+    doubled, target[:] = values * 2, values
     cupy.cuda.Device().synchronize()
     with slow:
         spin()
-        target[:] = values * 2
+        target[:] = doubled
     result = na.gelu.backward(source, grad)  # on the stream of grad
     assert not slow.done
     np.testing.assert_array_equal(result.copy_to_host(), na.gelu.backward(2 * x, x))

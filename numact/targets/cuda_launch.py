@@ -186,13 +186,13 @@ class Launcher:
 
     def __init__(self, function, integers, numbers, number, device, stream):
         self.name, self.device, self._integers = function.__qualname__, device, integers
-        _check_capture(function, stream)
         signature = (types.int64,) * integers + (getattr(types, number.__name__),) * numbers
-        try:
-            with on_device(device):
+        with on_device(device):  # of a new thread no device is the current one
+            _check_capture(function, stream)
+            try:
                 self._kernel = _kernel(function).compile(signature)._codelibrary.get_cufunc()
-        except Exception as error:
-            raise RuntimeError(f"the CUDA kernel {self.name} on GPU {device}: {error}") from error
+            except Exception as error:
+                raise RuntimeError(f"the CUDA kernel {self.name} on GPU {device}: {error}") from error
         self._handle = int(self._kernel.handle)
         size = np.dtype(number).itemsize
         self._packer = struct.Struct(f"={integers}q{numbers}{'f' if size == 4 else 'd'}")
@@ -293,15 +293,19 @@ def _context(device):
 
 
 @cache
-def most_blocks(device, threads):
-    """Return how many blocks of so many threads a large array's grid has on a device, where blocks go round a loop."""
+def most_blocks(device, threads, alone=False):
+    """Return how many blocks of so many threads a large array's grid has on a device, where blocks go round a loop.
+
+    Those that each fill a multiprocessor alone are as many as there are multiprocessors.
+    """
     if SIMULATED:
         return 32
     _context(device)  # raises where the device has gone
     gpu = cuda.gpus[device]
-    return WAVES * gpu.MULTIPROCESSOR_COUNT * max(1, gpu.MAX_THREADS_PER_MULTIPROCESSOR // threads)
+    resident = 1 if alone else WAVES * max(1, gpu.MAX_THREADS_PER_MULTIPROCESSOR // threads)
+    return gpu.MULTIPROCESSOR_COUNT * resident
 
 
-def blocks(interop, x, wanted, threads):
+def blocks(interop, x, wanted, threads, alone=False):
     """Return how many blocks of so many threads a grid on the device of x has, where so many are wanted."""
-    return min(wanted, most_blocks(interop.device(x), threads))
+    return min(wanted, most_blocks(interop.device(x), threads, alone))
