@@ -61,6 +61,8 @@ class Formulas:
     ----------
     weight : tuple of Formula
         The weight of an entry in its row's sum, from (x, maximum, scale): without a scale, and with one.
+    half_weight : tuple of Formula
+        The same for entries of a half type.
     output : Formula, optional
         Stands for the weight where the gradient is had from the output; None where that would lose digits.
     logarithm : tuple of Formula, optional
@@ -78,6 +80,7 @@ class Formulas:
     """
 
     weight: tuple[Formula, Formula]
+    half_weight: tuple[Formula, Formula]
     gradient: Formula
     output: Formula | None = None
     logarithm: tuple[Formula, Formula] | None = None

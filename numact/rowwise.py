@@ -42,6 +42,26 @@ def scaled_weight(x, maximum, scale):
     return exp_sum(high, low if high > LOWEST else 0.0)
 
 
+# The difference of two numbers of a half type is exact in float32, unless one is some 2^13 times as large as the other:
+# then its rounding error magnified is 2^-17 of a result that is rounded to 2^-11 at the finest.
+
+
+@Formula
+def half_weight(x, maximum, scale):
+    """Return exp(x - maximum) for x <= maximum of a half type; scale is 1."""
+    return exp_sum(x - maximum, 0.0)
+
+
+@Formula
+def scaled_half_weight(x, maximum, scale):
+    """Return exp(|scale| * (x - maximum)) for x <= maximum of a half type."""
+    difference = x - maximum
+    high = abs(scale) * difference
+    low = fma(abs(scale), difference, -high)
+    high = LOWEST if x < -LARGEST else high  # as in `scaled_weight`
+    return exp_sum(high, low if high > LOWEST else 0.0)
+
+
 @Formula
 def logarithm(maximum, rest):
     """Return maximum + log(1 + rest) in two parts; NaN where the maximum is infinite."""
@@ -134,6 +154,7 @@ def reduced_gradient(e, factor):
 
 SOFTMAX = Formulas(
     weight=(weight, scaled_weight),
+    half_weight=(half_weight, scaled_half_weight),
     output=itself,
     term=weighted_term,
     shares=weighted_shares,
@@ -141,6 +162,7 @@ SOFTMAX = Formulas(
 )
 LOG_SOFTMAX = Formulas(
     weight=(weight, scaled_weight),
+    half_weight=(half_weight, scaled_half_weight),
     logarithm=(logarithm, scaled_logarithm),
     entry=(difference, scaled_difference),
     term=plain_term,
@@ -149,6 +171,7 @@ LOG_SOFTMAX = Formulas(
 )
 LOGSUMEXP = Formulas(
     weight=(weight, scaled_weight),
+    half_weight=(half_weight, scaled_half_weight),
     logarithm=(logarithm, scaled_logarithm),
     reduced=logarithm_of_sum,
     gradient=reduced_gradient,

@@ -27,8 +27,9 @@ ROW_KERNELS = [
     for options in ("", "scaled", "scaled masked")
 ]
 ROW_KERNELS += [("logsumexp", "value", ""), ("logsumexp", "backward", "")]
-# Rows in registers, 16 bytes at once; rows that are read twice; rows side by side.
-PLACES = {"held": (True, False, False), "streamed": (True, False, True), "columns": (False, True, True)}
+# Rows in registers, 16 bytes at once; such rows while the next are on their way; rows that are read twice; columns.
+PLACES = {"held": (True, False, False), "ahead": (True, False, False, True), "streamed": (True, False, True)}
+PLACES["columns"] = (False, True, True)
 
 
 def cases():
@@ -42,6 +43,7 @@ def cases():
     found += [(name, f"{mode} {options}".strip(), "held", "float32", "9.0") for name, mode, options in ROW_KERNELS]
     plain = [(name, mode) for name, mode, options in ROW_KERNELS if not options]
     found += [(*kernel, place, "float32", "9.0") for kernel in plain for place in ("streamed", "columns")]
+    found += [(*kernel, "ahead", "float16", "9.0") for kernel in plain]
     found += [("softmax", "backward scaled masked", "held", kind, "9.0") for kind in DTYPES if kind != "float32"]
     some = [("relu", "backward", "dense"), ("gelu", "value", "dense"), ("gelu", "backward", "dense")]
     some += [("softmax", "value", "held"), ("softmax", "backward scaled masked", "held")]
@@ -150,6 +152,7 @@ def measure(name, which, place, dtype, capability):
         "spilled bytes": sum(map(int, re.findall(r"(\d+) bytes spill", report))),
         "loads of 16 bytes": len(re.findall(r"ld\.global\.(?:nc\.)?(?:v4\.[fbu]32|v2\.[fbu]64)", ptx)),
         "stores of 16 bytes": len(re.findall(r"st\.global\.(?:v4\.[fbu]32|v2\.[fbu]64)", ptx)),
+        "lines asked for": len(re.findall(r"prefetch\.global\.L2 \[", ptx)),
         "float64": ".f64" in ptx,
     }
 

@@ -39,7 +39,7 @@ def test_table(case):
     assert found | {"registers": 0} == expected | {"registers": 0}
     assert found["spilled bytes"] == 0
     assert found["float64"] == ("float64" in case)
-    assert bool(found["loads of 16 bytes"]) == (case[2] in ("dense", "held", "streamed"))
+    assert bool(found["loads of 16 bytes"]) == (case[2] in ("dense", "held", "ahead", "streamed"))
     assert not re.search(r"\bcall\b|\.extern \.func|__nv_|\.local", ptx)
 
 

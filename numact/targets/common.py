@@ -80,7 +80,8 @@ def row_scope(formulas, kind, dtype, scaled, converters):
     load, store = converters
     is_output = kind == "from_output"
     bound = {name: getattr(formulas, name) for name in ("reduced", "term", "shares", "gradient")}
-    bound["weight"] = formulas.output if is_output else formulas.weight[scaled]
+    weights = formulas.half_weight if dtype in HALF_CONVERSIONS else formulas.weight
+    bound["weight"] = formulas.output if is_output else weights[scaled]
     bound |= {name: pair[scaled] for name in ("entry", "logarithm") if (pair := getattr(formulas, name))}
     scope = {name: formula.compiled(compute) for name, formula in bound.items() if formula}
     scope |= {"load": load, "store": store, "number": compute, "fma": fma}

@@ -65,6 +65,23 @@ def access(kind, lanes):
     return numba.njit(read, **JIT_OPTIONS), numba.njit(write, **JIT_OPTIONS)
 
 
+@intrinsic
+def _prefetch(typing_context, address):
+    def generate(context, builder, signature, arguments):
+        if not SIMULATED:
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+            builder.asm(kind, "prefetch.global.L2 [$0];", "l", arguments, True)
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
+
+
+@numba.njit(**JIT_OPTIONS)
+def prefetch(address):
+    """Bring the line of an address into the second-level cache, and do not wait for it; the simulator does nothing."""
+    _prefetch(address)
+
+
 def _type(kind):
     """Return LLVM's type of a Numba number."""
     named = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}

@@ -14,7 +14,7 @@ from numba import cuda
 
 from numact.targets import common
 from numact.targets import cuda as target
-from numact.targets.cuda_memory import SIMULATED, access, conversions, kind_of
+from numact.targets.cuda_memory import SIMULATED, access, conversions, kind_of, prefetch
 
 JOINED = [("group_largest", "larger"), ("group_sum", "plus")]
 JOINS = """
@@ -83,6 +83,15 @@ for c in range(CHUNKS):
         {load}
     else:
         {absent}
+"""
+# Asks for the entries of the next row, a line of 128 bytes at a time, while those of this row are computed.
+AHEAD = """
+ahead = row + int64(cuda.gridDim.x) * slots
+if ahead < outer:
+    line = int64(part) * 128
+    while line < length * ITEM:
+        {ahead}
+        line += int64(parts) * 128
 """
 LARGEST = """
 largest = number(-inf)
@@ -229,20 +238,21 @@ PLACES = {
 }
 
 
-def _body(kind, is_streamed):
+def _body(kind, layout):
     """Return the steps of a kernel as source, indented."""
-    text = "" if is_streamed else "chunk = 0\n"
-    for step in (STREAMED if is_streamed else HELD)[kind]:
+    text = "" if layout.is_streamed else "chunk = 0\n"
+    for step in (STREAMED if layout.is_streamed else HELD)[kind]:
         inner = "".join([FILL, *step]) if isinstance(step, tuple) else ""
         text += f"for chunk in range(chunks):{textwrap.indent(inner, '    ')}" if inner else step
+        text += AHEAD if layout.looks_ahead and step is FILL else ""
     return textwrap.indent(text.replace("{fill}", textwrap.indent(FILL, "    ")), "        ")
 
 
-def _source(kind, lanes, is_masked, are_columns, is_streamed):
+def _source(kind, is_masked, layout):
     """Return the source of a kernel and of what it calls."""
-    tree = are_columns or SIMULATED
+    lanes, tree = layout.lanes, layout.are_columns or SIMULATED
     reductions = [(TREE if tree else SHUFFLES).replace("NAME", name).replace("JOIN", join) for name, join in JOINED]
-    source = "".join([common.ROW_ARITHMETIC, JOINS, *reductions, KERNEL.replace("{body}", _body(kind, is_streamed))])
+    source = "".join([common.ROW_ARITHMETIC, JOINS, *reductions, KERNEL.replace("{body}", _body(kind, layout))])
     given = {"values": ("x", "number(read(ENTRY, scale))", "HIDDEN")}
     if kind in ("backward", "from_output"):
         given["grads"] = ("grad", "number(decode(ENTRY))", "number(0)")
@@ -259,8 +269,9 @@ def _source(kind, lanes, is_masked, are_columns, is_streamed):
         value = f"encode({RESULTS[kind].replace('[V]', f'[c * LANES + {lane}]')})"
         stored.append(f"({value} if load_mask(mask + at + {lane}) else BLANK)" if is_masked else value)
     arrays = [*(["x"] if kind in ("value", "log", "reduced") else ["grad", "x"]), *["mask"] * is_masked, "out"]
-    words = {"kind": kind, "arrays": ", ".join(arrays), **PLACES[are_columns]}
+    words = {"kind": kind, "arrays": ", ".join(arrays), **PLACES[layout.are_columns]}
     words |= {"load": "; ".join(load), "absent": "; ".join(absent)}
+    words["ahead"] = "; ".join(f"prefetch({array} + ahead * length * ITEM + line)" for array, *_ in given.values())
     words["stored"] = f"({', '.join(stored)})" if lanes > 1 else stored[0]
     for name, text in words.items():
         source = source.replace(f"{{{name}}}", text)
@@ -274,6 +285,7 @@ class Layout(NamedTuple):
     values: int
     are_columns: bool
     is_streamed: bool
+    looks_ahead: bool = False
 
 
 @cache
@@ -288,6 +300,7 @@ def function(formulas, mode, dtype, scaled, is_masked, layout):
         "uint32": np.uint32,
         "inf": math.inf,
         "FAR": number(2.0**40),
+        "prefetch": prefetch,
         "ITEM": item,
     }
     scope |= {"LANES": layout.lanes, "VALUES": layout.values, "CHUNKS": layout.values // layout.lanes}
@@ -297,7 +310,7 @@ def function(formulas, mode, dtype, scaled, is_masked, layout):
     scope["SHARED"] = 1024 if SIMULATED else target.THREADS if layout.are_columns else 32
     scope["HIDDEN"] = number(0 if kind == "from_output" else -np.inf)
     scope["BLANK"] = common.conversions(dtype)[1](number(-np.inf if kind == "log" else 0))
-    source = _source(kind, layout.lanes, is_masked, layout.are_columns, layout.is_streamed)
+    source = _source(kind, is_masked, layout)
     label = f"{common.row_label(formulas, kind, dtype, scaled, source)}_{layout.values}"
     *helpers, kernel = common.define(source, __name__, scope, label)
     for helper in helpers:
