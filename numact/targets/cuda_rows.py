@@ -39,7 +39,7 @@ def plan(rows, dtype, aligned, is_backward):
     values = few if length <= 8 * few else many
     parts = _power(-(-length // values))
     is_streamed = parts > MOST_THREADS
-    # In the half types a row that takes a multiprocessor for itself is computed longer than it is read: to read the next
+    # In the half types a row with a multiprocessor for itself is computed longer than it is read: to read the next
     # one meanwhile takes 0.7 to 0.8 of the time (H100; in float32 it takes 1.0 to 1.3 times as long).
     looks_ahead = item == 2 and length > MOST_THREADS * 16 and not is_streamed
     # Half a block's threads for short rows: while one block waits for its rows' sums, more others are under way.
