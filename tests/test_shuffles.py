@@ -1,4 +1,4 @@
-"""How threads of a GPU that share a row join what they have found, run by threads of Python: in shuffles."""
+"""The shuffles by which threads of a GPU join what they have found of a row, run by threads of Python."""
 
 import math
 import threading
@@ -18,8 +18,8 @@ class Block:
 
     def __init__(self, count):
         self.own, self.held = threading.local(), [None] * count
-        self.syncthreads = threading.Barrier(count).wait
-        self.warps = [threading.Barrier(32).wait for _ in range(count // 32)]
+        self.syncthreads = threading.Barrier(count, timeout=60).wait  # where one thread fails, the others do not hang
+        self.warps = [threading.Barrier(32, timeout=60).wait for _ in range(count // 32)]
 
     def shfl_xor_sync(self, mask, value, offset):
         """Return the value of the thread of the warp whose number differs in a bit."""
@@ -42,7 +42,7 @@ class Block:
         for item in threads:
             item.start()
         for item in threads:
-            item.join(timeout=60)
+            item.join()
         return np.array(results, np.float32)
 
 
