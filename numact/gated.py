@@ -18,9 +18,9 @@ from numact.elementary import (
     exp_parts,
     normal_tail_polynomial,
 )
-from numact.elementwise import gelu, relu, sigmoid, silu
+from numact.elementwise import gelu, relu, sigmoid
 from numact.elementwise.rectifiers import relu_grad
-from numact.elementwise.self_gated import gelu_grad, silu_grad
+from numact.elementwise.self_gated import gelu_grad, plain_silu, plain_silu_grad
 from numact.elementwise.sigmoids import sigmoid_grad
 from numact.primitives import ByType, fma
 
@@ -282,4 +282,4 @@ def swiglu(gate, up):
 @swiglu.derivative
 def swiglu_grad(gate, up):
     """By the gate silu'(gate) * up, by up silu(gate); the first has no more digits than a subnormal silu'(gate)."""
-    return silu_grad(gate) * up, silu(gate)
+    return plain_silu_grad(gate) * up, plain_silu(gate)

@@ -55,6 +55,25 @@ def _hidden(typing_context, number):
 
 
 @njit
+def at_least(x, low):
+    """Return x, or low where that is larger; NaN remains.
+
+    LLVM makes no case of its own of where it is low, as it would of a constant.
+
+    Parameters
+    ----------
+    x, low : float32 or float64
+
+    Examples
+    --------
+    >>> at_least(-3.0, 0.0)
+    0.0
+    """
+    low = _hidden(low)
+    return low if x < low else x
+
+
+@njit
 def clamp(x, low, high):
     """Return x, held between two bounds; NaN remains.
 
@@ -71,9 +90,8 @@ def clamp(x, low, high):
     >>> clamp(-3.0, 0.0, 6.0)
     0.0
     """
-    low, high = _hidden(low), _hidden(high)
-    x = high if x > high else x
-    return low if x < low else x
+    high = _hidden(high)
+    return at_least(high if x > high else x, low)
 
 
 @intrinsic

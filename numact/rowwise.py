@@ -27,10 +27,9 @@ def scaled_lead(x, maximum, scale):
 @Formula
 def weight(x, maximum, scale):
     """Return exp(x - maximum), at most about 1 unit in the last place off, for x <= maximum; scale is 1."""
-    # exp magnifies the rounding error of the difference by up to 100: pass it on. Where the result is 0 anyway it may
-    # be inf - inf.
+    # exp magnifies the rounding error of the difference by up to 100: pass it on.
     high, low = lead(x, maximum)
-    return exp_sum(high, low if high > LOWEST else 0.0)
+    return exp_sum(high, low)
 
 
 @Formula
@@ -39,7 +38,7 @@ def scaled_weight(x, maximum, scale):
     high, low = scaled_lead(x, maximum, scale)
     # -inf stands for what is masked out, which weighs nothing at any scale: not even at 0, where high is NaN.
     high = LOWEST if x < -LARGEST else high
-    return exp_sum(high, low if high > LOWEST else 0.0)
+    return exp_sum(high, low)
 
 
 # The difference of two numbers of a half type is exact in float32, unless one is some 2^13 times as large as the other:
@@ -59,7 +58,7 @@ def scaled_half_weight(x, maximum, scale):
     high = abs(scale) * difference
     low = fma(abs(scale), difference, -high)
     high = LOWEST if x < -LARGEST else high  # as in `scaled_weight`
-    return exp_sum(high, low if high > LOWEST else 0.0)
+    return exp_sum(high, low)
 
 
 @Formula

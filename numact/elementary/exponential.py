@@ -80,14 +80,15 @@ def exp_sum(high, low):
     Parameters
     ----------
     high, low : float
-        As in `exp_parts`; high may be -inf.
+        As in `exp_parts`; where high is at most LOWEST, -inf included, low may be anything.
 
     Examples
     --------
     >>> exp_sum(-1.0, 0.0)
     0.36787944117144233
     """
-    power, s = exp_parts(LOWEST if high < LOWEST else high, low, LIFT)
+    is_lost = high <= LOWEST
+    power, s = exp_parts(LOWEST if is_lost else high, 0.0 if is_lost else low, LIFT)
     return fma(LOWER, s, LOWER) * power
 
 

@@ -14,7 +14,7 @@ from numact.elementary import (
     normal_tail_polynomial,
     one_plus_exp,
 )
-from numact.primitives import ByType, clamp, copysign, fma
+from numact.primitives import ByType, at_least, clamp, copysign, fma
 
 DENSITY = 0.3989422804014327  # of the normal distribution at 0, 1 / sqrt(2 pi)
 # sqrt(8 / pi), in a part of 13 bits and the rest, and 0.044715 sqrt(8 / pi), with the rest that its type leaves.
@@ -59,7 +59,7 @@ def gelu(x):
     # scale (1 + p)(1 + s), multiplied out so that only the last sum rounds at full size.
     scale = t if near else FAR_SCALE * LOWER
     tail = fma(scale, fma(p, s, p) + s, scale)
-    return fma(-tail, power, x if x >= 0.0 else -0.0)
+    return fma(-tail, power, at_least(x, -0.0))
 
 
 @gelu.derivative
@@ -104,7 +104,7 @@ def gelu_tanh(x):
     t = TANH_LIMIT if t > TANH_LIMIT else t
     high, low = gelu_tanh_exponent(t)
     # As for gelu: the tail t * (1 - sigmoid) has its digits where 1 + tanh would have cancelled.
-    return fma(-t / one_plus_exp(high, low), LOWER, x if x >= 0.0 else -0.0)
+    return fma(-t / one_plus_exp(high, low), LOWER, at_least(x, -0.0))
 
 
 @gelu_tanh.derivative
@@ -136,7 +136,7 @@ def self_gated(x, held, high, low):
     """
     # As for gelu: the tail x * sigmoid(-|v|) has its digits.
     tail = held / one_plus_exp(high, low)
-    return fma(tail, copysign(LOWER, -x), x if x >= 0.0 else -0.0)
+    return fma(tail, copysign(LOWER, -x), at_least(x, -0.0))
 
 
 @Formula
