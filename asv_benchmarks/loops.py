@@ -149,7 +149,7 @@ def row_loops(function):
         apart.long.function.py_func.__globals__["is_same"] = numba.njit(lambda array, out: False)
         for name, kernel, other, sizes in (
             (which, made.long.function, apart.long.function, 2),
-            (f"{which} of columns", made.strip.function, apart.strip.function, 3),
+            (f"{which} of columns", made.strip.function, apart.strip.function, 4),
         ):
             for side in (kernel, other):
                 side.compile(arrays + (types.int64,) * sizes + (types.float64,))

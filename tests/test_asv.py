@@ -36,5 +36,5 @@ def test_loops_that_a_call_runs():
     )
     found = ast.literal_eval(done.stdout)
     assert {"weigh", "divide"} <= set(found["value"])
-    assert {"strip_maximum", "strip_kept", "strip_divide"} <= set(found["value of columns"])
-    assert not {"strip_weights", "strip_values"} & set(found["value of columns"])  # for a result in the input's place
+    assert {"find_largest", "strip_weights", "strip_divide"} <= set(found["value of columns"])
+    assert not {"sum_weights", "strip_values"} & set(found["value of columns"])  # for a result in the input's place

@@ -1,168 +1,233 @@
 """The source of the CPU's row kernels where rows lie side by side: down columns in strips, all entries of a row apart.
 
 A strip is read three times or more, from a core's caches. Where the result may be written before all has been read, the
-weights wait in it, and each exponential is computed once. See `numact.targets.cpu_row_source` for the rest.
+weights wait in it, and each exponential is computed once. Where a strip is narrow and its lines lie behind each other,
+loops take a group of lines at a time, for which what the columns share is repeated. See `cpu_row_source` for the rest.
 """
 
-COLUMNS = """
+LOOPS = """
 def strip_maximum(x, start, width, scale, largest):
     for j in range(width):
         largest[j] = maximum(largest[j], read(x[at(start, j)], scale))
 
-def strip_weights(x, start, width, largest, scale, total, low):
-    for j in range(width):
-        total[j], low[j] = add(total[j], low[j], weight(read(x[at(start, j)], scale), largest[j], scale))
+def strip_weights(x, start, size, largest, scale, parts, place):
+    for j in range(size):
+        parts[at(place, j)] = weight(read(x[at(start, j)], scale), largest[j], scale)
 
-def strip_kept(x, start, width, largest, scale, total, low, out):
-    for j in range(width):
-        e = weight(read(x[at(start, j)], scale), largest[j], scale)
-        out[at(start, j)] = e
-        total[j], low[j] = add(total[j], low[j], e)
-
-def strip_rests(x, start, width, largest, scale, total, low, count):
-    for j in range(width):
+def strip_rests(x, start, size, largest, scale, parts, place, count):
+    for j in range(size):
         value = read(x[at(start, j)], scale)
-        e = ZERO if value == largest[j] else weight(value, largest[j], scale)
+        e = weight(value, largest[j], scale)
+        parts[at(place, j)] = ZERO if value == largest[j] else e
         count[j] += ONE if value == largest[j] else ZERO
-        total[j], low[j] = add(total[j], low[j], e)
 
-def strip_logarithm(total, low, count, largest):
-    for j in range(total.size):
-        total[j], low[j] = logarithm(largest[j], count[j] - ONE + (total[j] + low[j]))
+def strip_terms(weights, begin, grad, start, size, parts, place):
+    for j in range(size):
+        parts[at(place, j)] = term(weights[at(begin, j)], load(grad[at(start, j)]))
 
-def strip_kept_terms(grad, weights, start, width, total, low):
+def strip_totals(sums, width, total):
     for j in range(width):
-        total[j], low[j] = add(total[j], low[j], term(weights[at(start, j)], load(grad[at(start, j)])))
+        total[j] = number(sums[0, j] + sums[1, j])
 
-def strip_kept_gradients(grad, out, start, width, first, second):
+def strip_inverse(total, width, inverse):
     for j in range(width):
-        out[at(start, j)] = gradient(out[at(start, j)], load(grad[at(start, j)]), first[j], second[j])
+        inverse[j] = ONE / total[j]
 
-def strip_divide(inverse, total, out, start, width):
+def strip_logarithm(total, count, largest, width, high, low):
     for j in range(width):
+        high[j], low[j] = logarithm(largest[j], count[j] - ONE + total[j])
+
+def strip_shares(total, dot, width, scale):
+    for j in range(width):
+        total[j], dot[j] = shares(total[j], dot[j], scale)
+
+def strip_factors(grad, place, width, factor):
+    for j in range(width):
+        factor[j] = load(grad[at(place, j)]) / factor[j]
+
+def strip_divide(inverse, total, out, start, size):
+    for j in range(size):
         out[at(start, j)] = quotient(out[at(start, j)], inverse[j], total[j])
 
-def strip_values(x, begin, largest, inverse, total, scale, out, start, width):
-    for j in range(width):
+def strip_values(x, begin, largest, inverse, total, scale, out, start, size):
+    for j in range(size):
         e = weight(read(x[at(begin, j)], scale), largest[j], scale)
         out[at(start, j)] = store(quotient(e, inverse[j], total[j]))
 
-def strip_entries(x, begin, largest, high, low, scale, out, start, width):
-    for j in range(width):
+def strip_entries(x, begin, largest, high, low, scale, out, start, size):
+    for j in range(size):
         out[at(start, j)] = store(entry(read(x[at(begin, j)], scale), largest[j], high[j], low[j], scale))
 
-def strip_results(largest, high, low, out, place, width):
+def strip_results(largest, total, high, low, out, place, width):
     for j in range(width):
-        out[at(place, j)] = store(reduced(largest[j], high[j], low[j]))
+        peak = largest[j] + (total[j] - total[j])  # NaN if an entry is
+        out[at(place, j)] = store(reduced(peak, high[j], low[j]))
 
-def strip_terms(grad, x, start, width, largest, scale, total, low):
-    for j in range(width):
-        e = weight(read(x[at(start, j)], scale), largest[j], scale)
-        total[j], low[j] = add(total[j], low[j], term(e, load(grad[at(start, j)])))
+def strip_kept_gradients(grad, out, start, size, first, second):
+    for j in range(size):
+        out[at(start, j)] = gradient(out[at(start, j)], load(grad[at(start, j)]), first[j], second[j])
 
-def strip_shares(total, dot, scale):
-    for j in range(total.size):
-        total[j], dot[j] = shares(total[j], dot[j], scale)
-
-def strip_gradients(grad, x, begin, largest, first, second, scale, out, start, width):
-    for j in range(width):
+def strip_gradients(grad, x, begin, largest, first, second, scale, out, start, size):
+    for j in range(size):
         e = weight(read(x[at(begin, j)], scale), largest[j], scale)
         out[at(start, j)] = store(gradient(e, load(grad[at(begin, j)]), first[j], second[j]))
 
-def strip_products(x, begin, largest, factor, scale, out, start, width):
-    for j in range(width):
+def strip_products(x, begin, largest, factor, scale, out, start, size):
+    for j in range(size):
         out[at(start, j)] = store(gradient(weight(read(x[at(begin, j)], scale), largest[j], scale), factor[j]))
+"""
+# What is summed lies in `parts`, as many lines at a time as fit.
+IN_PARTS = """
+def {name}({arrays}start, stop, step, width, group, largest, scale, parts, sums, count):
+    lines = parts.size // width // group * group
+    sums[:] = 0
+    for first in range(start, stop, lines * step):
+        last, place = min(first + lines * step, stop), 0
+        for k in range(first, last, group * step):
+            size = min(group, (last - k) // step) * width
+            {line}
+            place += size
+        sum_down(parts, 0, width, (last - first) // step, width, sums)
+"""
+WEIGHTS = "strip_weights(x, k, size, largest, scale, parts, place)"
+SUMS = (
+    IN_PARTS.format(name="sum_weights", arrays="x, ", line=WEIGHTS)
+    + IN_PARTS.format(name="sum_rests", arrays="x, ", line=WEIGHTS.replace("weights", "rests").replace(")", ", count)"))
+    + IN_PARTS.format(
+        name="sum_terms",
+        arrays="grad, x, ",
+        line=f"{WEIGHTS}\n            strip_terms(parts, place, grad, k, size, parts, place)",
+    )
+)
+STRIPS = """
+def group_of(length, step, width):
+    return max(1, min(length, GROUPED // width)) if step == width else 1
 
-def strip_largest(x, start, stop, step, width, scale):
-    largest = np.full(width, -np.inf, number)
-    for k in range(start, stop, step):
-        strip_maximum(x, k, width, scale, largest)
-    return largest
+def scratch_for(length, width, group):
+    lines = max(group, min(length, max(LINES, WAITING // width)) // group * group)
+    rows = np.empty((5, width * group + WIDTH), number)
+    return rows, np.empty((2, width + WIDTH)), np.empty(lines * width, number)
 
-def strip_total(x, largest, start, stop, step, width, scale):
-    total, low = np.zeros(width, number), np.zeros(width, number)
-    for k in range(start, stop, step):
-        strip_weights(x, k, width, largest, scale, total, low)
-    return total + low
+def repeat(row, width, count):
+    while width < count:
+        size = min(width, count - width)
+        copy_behind(row, width, size)
+        width += size
 
-def strip_logarithms(x, largest, start, stop, step, width, scale):
-    total, low, count = np.zeros(width, number), np.zeros(width, number), np.zeros(width, number)
-    for k in range(start, stop, step):
-        strip_rests(x, k, width, largest, scale, total, low, count)
-    strip_logarithm(total, low, count, largest)
-    return total, low
-
-def keep_weights(x, largest, out, start, stop, step, width, scale):
-    total, low = np.zeros(width, number), np.zeros(width, number)
-    for k in range(start, stop, step):
-        strip_kept(x, k, width, largest, scale, total, low, out)
-    return total + low
-
-def strip_value(x, out, start, stop, step, width, place, scale):
-    largest = strip_largest(x, start, stop, step, width, scale)
-    if KEEPS and not is_same(x, out):
-        total = keep_weights(x, largest, out, start, stop, step, width, scale)
-        inverse = ONE / total
-        for k in range(start, stop, step):
-            strip_divide(inverse, total, out, k, width)
+def find_largest(x, start, stop, step, width, group, scale, largest):
+    largest[:] = -np.inf
+    if IS_READ:
+        for k in range(start, stop, LINES * step):
+            largest_down(x, k, step, min(LINES, (stop - k) // step), width, largest)
     else:
-        total = strip_total(x, largest, start, stop, step, width, scale)
-        inverse = ONE / total
         for k in range(start, stop, step):
-            if is_same(x, out):
-                strip_values(x[k : k + width].copy(), 0, largest, inverse, total, scale, out, k, width)
-            else:
-                strip_values(x, k, largest, inverse, total, scale, out, k, width)
+            strip_maximum(x, k, width, scale, largest)
+    repeat(largest, width, width * group)
 
-def strip_log(x, out, start, stop, step, width, place, scale):
-    largest = strip_largest(x, start, stop, step, width, scale)
-    high, low = strip_logarithms(x, largest, start, stop, step, width, scale)
-    for k in range(start, stop, step):
-        if is_same(x, out):
-            strip_entries(x[k : k + width].copy(), 0, largest, high, low, scale, out, k, width)
+def keep_weights(x, start, stop, step, width, group, largest, scale, out, sums):
+    for k in range(start, stop, group * step):
+        strip_weights(x, k, min(group, (stop - k) // step) * width, largest, scale, out, k)
+    sums[:] = 0
+    sum_down(out, start, step, (stop - start) // step, width, sums)
+
+def sum_products(weights, grad, start, stop, step, width, sums):
+    sums[:] = 0
+    for k in range(start, stop, LINES * step):  # memory has trouble with more lines at a time
+        dot_down(weights, k, step, grad, k, step, min(LINES, (stop - k) // step), width, sums)
+
+def strip_value(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+    largest, total, inverse = rows[0], rows[1], rows[2]
+    find_largest(x, start, stop, step, width, group, scale, largest)
+    keeps = KEEPS and not is_same(x, out)
+    if keeps:
+        keep_weights(x, start, stop, step, width, group, largest, scale, out, sums)
+    else:
+        sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums, total)
+    strip_totals(sums, width, total)
+    strip_inverse(total, width, inverse)
+    repeat(total, width, width * group)
+    repeat(inverse, width, width * group)
+    for k in range(start, stop, group * step):
+        size = min(group, (stop - k) // step) * width
+        if keeps:
+            strip_divide(inverse, total, out, k, size)
+        elif is_same(x, out):
+            strip_values(x[k : k + size].copy(), 0, largest, inverse, total, scale, out, k, size)
         else:
-            strip_entries(x, k, largest, high, low, scale, out, k, width)
+            strip_values(x, k, largest, inverse, total, scale, out, k, size)
 
-def strip_reduced(x, out, start, stop, step, width, place, scale):
-    largest = strip_largest(x, start, stop, step, width, scale)
-    high, low = strip_logarithms(x, largest, start, stop, step, width, scale)
-    strip_results(largest, high, low, out, place, width)
+def strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, parts):
+    largest, total, high, low, count = rows[0], rows[1], rows[2], rows[3], rows[4]
+    find_largest(x, start, stop, step, width, group, scale, largest)
+    count[:] = 0
+    sum_rests(x, start, stop, step, width, group, largest, scale, parts, sums, count)
+    strip_totals(sums, width, total)
+    if group > 1:
+        sums[:] = 0
+        sum_down(count, 0, width, group, width, sums)
+        strip_totals(sums, width, count)
+    strip_logarithm(total, count, largest, width, high, low)
 
-def strip_backward(grad, x, out, start, stop, step, width, place, scale):
+def strip_log(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+    strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, parts)
+    largest, high, low = rows[0], rows[2], rows[3]
+    repeat(high, width, width * group)
+    repeat(low, width, width * group)
+    for k in range(start, stop, group * step):
+        size = min(group, (stop - k) // step) * width
+        if is_same(x, out):
+            strip_entries(x[k : k + size].copy(), 0, largest, high, low, scale, out, k, size)
+        else:
+            strip_entries(x, k, largest, high, low, scale, out, k, size)
+
+def strip_reduced(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+    strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, parts)
+    strip_results(rows[0], rows[1], rows[2], rows[3], out, place, width)
+
+def strip_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+    largest, total, dot = rows[0], rows[1], rows[2]
     keeps = KEEPS and not FROM_OUTPUT and not is_same(grad, out) and not is_same(x, out)
     if FROM_OUTPUT:
-        largest, total = np.zeros(width, number), np.ones(width, number)
+        total[:width] = ONE
     else:
-        largest = strip_largest(x, start, stop, step, width, scale)
+        find_largest(x, start, stop, step, width, group, scale, largest)
         if keeps:
-            total = keep_weights(x, largest, out, start, stop, step, width, scale)
+            keep_weights(x, start, stop, step, width, group, largest, scale, out, sums)
         else:
-            total = strip_total(x, largest, start, stop, step, width, scale)
-    dot, low = np.zeros(width, number), np.zeros(width, number)
-    for k in range(start, stop, step):
+            sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums, total)
+        strip_totals(sums, width, total)
+    if KEEPS and FROM_OUTPUT:
+        sum_products(x, grad, start, stop, step, width, sums)
+    elif keeps:
+        sum_products(out, grad, start, stop, step, width, sums)
+    else:
+        sum_terms(grad, x, start, stop, step, width, group, largest, scale, parts, sums, total)
+    strip_totals(sums, width, dot)
+    strip_shares(total, dot, width, scale)
+    repeat(total, width, width * group)
+    repeat(dot, width, width * group)
+    for k in range(start, stop, group * step):
+        size = min(group, (stop - k) // step) * width
         if keeps:
-            strip_kept_terms(grad, out, k, width, dot, low)
-        else:
-            strip_terms(grad, x, k, width, largest, scale, dot, low)
-    dot = dot + low
-    strip_shares(total, dot, scale)
-    for k in range(start, stop, step):
-        if keeps:
-            strip_kept_gradients(grad, out, k, width, total, dot)
+            strip_kept_gradients(grad, out, k, size, total, dot)
         elif is_same(grad, out) or is_same(x, out):
-            grads, part = grad[k : k + width].copy(), x[k : k + width].copy()
-            strip_gradients(grads, part, 0, largest, total, dot, scale, out, k, width)
+            grads, part = grad[k : k + size].copy(), x[k : k + size].copy()
+            strip_gradients(grads, part, 0, largest, total, dot, scale, out, k, size)
         else:
-            strip_gradients(grad, x, k, largest, total, dot, scale, out, k, width)
+            strip_gradients(grad, x, k, largest, total, dot, scale, out, k, size)
 
-def strip_reduced_backward(grad, x, out, start, stop, step, width, place, scale):
-    largest = strip_largest(x, start, stop, step, width, scale)
-    factor = strip_total(x, largest, start, stop, step, width, scale)
-    for j in range(width):
-        factor[j] = load(grad[at(place, j)]) / factor[j]
-    for k in range(start, stop, step):
+def strip_reduced_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+    largest, factor = rows[0], rows[1]
+    find_largest(x, start, stop, step, width, group, scale, largest)
+    sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums, factor)
+    strip_totals(sums, width, factor)
+    strip_factors(grad, place, width, factor)
+    repeat(factor, width, width * group)
+    for k in range(start, stop, group * step):
+        size = min(group, (stop - k) // step) * width
         if is_same(x, out):
-            strip_products(x[k : k + width].copy(), 0, largest, factor, scale, out, k, width)
+            strip_products(x[k : k + size].copy(), 0, largest, factor, scale, out, k, size)
         else:
-            strip_products(x, k, largest, factor, scale, out, k, width)
+            strip_products(x, k, largest, factor, scale, out, k, size)
 """
+COLUMNS = LOOPS + SUMS + STRIPS

@@ -19,6 +19,9 @@ def ask_for_piece(out, start, size):
     for place in range(start, min(start + size, out.size - STEP), STEP):
         ask_for(out, place, 1)
 
+def whole_vectors(count):
+    return (count + 15) // 16 * 16
+
 def is_same(array, out):
     return array.ctypes.data == out.ctypes.data
 """
@@ -201,36 +204,29 @@ def turn_back(columns, out, length, step):
     for k in range(length):
         move(columns[k * step : k * step + out.size // length], out[k::length])
 
-def whole_vectors(count):
-    return (count + 15) // 16 * 16
-
 def short_rows({grad}x, out, length, scale):
     block = min(TURNED // length // 16 * 16, whole_vectors(x.size // length))
     size = block * length
+    rows, sums, parts = scratch_for(length, block, 1)
     {grads_empty}columns, values = np.zeros(size, x.dtype), np.empty(size, x.dtype)
     for start in range(0, x.size, size):
         part = x[start : start + size]
-        rows, row = part.size // length, start // length
-        count = whole_vectors(rows)
+        lines, row = part.size // length, start // length
+        count = whole_vectors(lines)
         turn(part, columns, length, count)
-        {turn_grads}{strip}({grads}columns, values, 0, count * length, count, count, 0, scale)
+        {turn_grads}{strip}({grads}columns, values, 0, count * length, count, count, 0, scale, 1, rows, sums, parts)
         {turn_values}
 
-def few_columns({grad}x, out, length, inner, scale):
-    turned, values = np.empty(x.size, x.dtype), np.empty(out.size, x.dtype)
-    turn(x, turned, inner, length)
-    {few_columns}
-
-def slab(index, {grad}x, out, length, inner, scale):
-    size = length * inner
-    start, stop = index * size, (index + 1) * size
-    few_columns({grad_part}x[start:stop], {out_part}, length, inner, number(scale))
-
-def strip(index, {grad}x, out, length, inner, width, scale):
+def strip(index, {grad}x, out, length, inner, width, blocks, scale):
     count = (inner + width - 1) // width
-    block, low = index // count, index % count * width
-    start, stop, place = block * length * inner + low, (block + 1) * length * inner, block * inner + low
-    {strip}({grad}x, out, start, stop, inner, min(width, inner - low), place, number(scale))
+    first, low = index // count * blocks, index % count * width
+    columns = min(width, inner - low)
+    group = group_of(length, inner, columns)
+    rows, sums, parts = scratch_for(length, columns, group)
+    for block in range(first, min(first + blocks, x.size // (length * inner))):
+        start = block * length * inner + low
+        stop, place = start + length * inner, block * inner + low
+        {strip}({grad}x, out, start, stop, inner, columns, place, number(scale), group, rows, sums, parts)
 
 def hide(mask, x, start, fill, part):
     for i in range(part.size):

@@ -8,7 +8,7 @@ import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
-from numact.targets import common, cpu, cpu_memory, cpu_vectors, cpu_width
+from numact.targets import common, cpu, cpu_column_vectors, cpu_memory, cpu_vectors, cpu_width
 from numact.targets.cpu_row_source import KERNELS, steps
 from numact.targets.cpu_threads import PARTS, TILE, Kernel
 from numact.targets.cpu_vectors import WIDTH
@@ -18,14 +18,16 @@ INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
 PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay in the L1 cache
 SHORT = 12  # rows up to this length are turned into columns, rather than padded to a vector
 TURNED = 8_192  # entries turned at a time
-NARROW = 32  # fewer columns than this are turned into rows, up to FEW entries
-FEW = 524_288
 COLUMNS = 64  # a strip has a multiple of this
 STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
-NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
+NARROWEST, WIDEST = 256, 2_048  # columns: in narrower strips starting the loops costs more than the caches bring
 LEAST = 128  # columns, where a wider strip would leave threads without one
-INLINED = ("at", "add", "quotient", "ask_for_piece")
-SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED}
+RUN = 2_048  # entries of the strips that a task takes, where they are small
+GROUPED = 512  # entries of the lines of a strip that a loop takes together
+WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
+INLINED = ("at", "group_of", "add", "quotient", "ask_for_piece")
+SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
+SIZES |= {"WAITING": WAITING, "LINES": LINES}
 
 # What the braces in the kernels' source stand for, by what is computed.
 VALUE = {
@@ -37,15 +39,13 @@ VALUE = {
     "grads_empty": "",
     "turn_grads": "",
     "turn_values": "turn_back(values, out[start : start + size], length, count)",
-    "few_columns": "long_rows(turned, values, length, scale)\n    turn_back(values, out, inner, length)",
     "hide_grads": "",
 }
 LOG = VALUE | {"strip": "strip_log"}
 REDUCED = LOG | {
     "out_part": "out[start // length : stop // length]",
     "strip": "strip_reduced",
-    "turn_values": "move(values[:rows], out[row : row + rows])",
-    "few_columns": "long_rows(turned, out, length, scale)",
+    "turn_values": "move(values[:lines], out[row : row + lines])",
 }
 BACKWARD = VALUE | {
     "grad": "grad, ",
@@ -54,8 +54,6 @@ BACKWARD = VALUE | {
     "strip": "strip_backward",
     "grads_empty": "grads = np.zeros(size, x.dtype)\n    ",
     "turn_grads": "turn(grad[start : start + size], grads, length, count)\n        ",
-    "few_columns": "grads = np.empty(x.size, x.dtype)\n    turn(grad, grads, inner, length)\n    "
-    "long_rows(grads, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
     "hide_grads": "grads = np.empty(stop - start, x.dtype)\n    hide(mask, grad, start, NOTHING, grads)\n    ",
 }
 WORDS = {
@@ -71,17 +69,17 @@ WORDS = {
         "grad_part": "grad[start // length : stop // length], ",
         "strip": "strip_reduced_backward",
         "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
-        "turn_grads": "move(grad[row : row + rows], grads[:rows])\n        ",
-        "few_columns": "long_rows(grad, turned, values, length, scale)\n    turn_back(values, out, inner, length)",
+        "turn_grads": "move(grad[row : row + lines], grads[:lines])\n        ",
         "hide_grads": BACKWARD["hide_grads"],
     },
 }
+
+SUM_DOWN = cpu_column_vectors.summing(lambda part: part)
 
 
 class RowKernels(NamedTuple):
     """What one row-wise function compiles to for one dtype."""
 
-    slab: Kernel
     strip: Kernel
     short: Kernel
     masked_short: Kernel
@@ -111,13 +109,15 @@ def kernels(formulas, mode, dtype, scaled):
     is_output, is_number = kind == "from_output", element is number
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
     scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
+    scope |= {"largest_down": cpu_column_vectors.largest_down, "copy_behind": cpu_column_vectors.copy_behind}
+    scope |= {"sum_down": SUM_DOWN, "dot_down": formulas.term and cpu_column_vectors.summing(formulas.term.formula)}
     scope |= {"STEP": cpu_memory.steps(element)[0], "ask_for": cpu_memory.ask_for}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
-    scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output}
+    is_read = is_number and (is_output or not scaled)
+    scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
-    is_read = is_number and (is_output or not scaled)
     source = KERNELS.format(**WORDS[kind], **steps(kind, is_read, is_number))
     kernels = []
     for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
@@ -180,13 +180,11 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
         tile = min(TILE, size // PARTS) if pays else size
         tile = max(1, tile // length) * length
         return getattr(compiled, names[is_masked]), pays, -(-size // tile), (length, tile)
-    if inner < NARROW and SHORT < length <= FEW // inner:
-        return compiled.slab, pays, outer, (length, inner)
-    width = max(NARROWEST, STRIP // length // COLUMNS * COLUMNS)
+    width = min(inner, WIDEST, max(NARROWEST, STRIP // length // COLUMNS * COLUMNS))
     if pays:
         width = min(width, max(LEAST, outer * inner // PARTS))
-    width = min(inner, width)
-    return compiled.strip, pays, outer * -(-inner // width), (length, inner, width)
+    blocks = 1 if width < inner else max(1, RUN // (length * inner))
+    return compiled.strip, pays, -(-outer // blocks) * -(-inner // width), (length, inner, width, blocks)
 
 
 @cache

@@ -21,7 +21,7 @@ def vector(kind):
     return ir.VectorType(kind, WIDTH)
 
 
-class _Row:
+class Row:
     """A part of an array, as an intrinsic sees it: vectors that are loaded and stored."""
 
     def __init__(self, context, builder, array_type, array, start):
@@ -30,12 +30,15 @@ class _Row:
         self.data = builder.gep(context.make_array(array_type)(context, builder, array).data, [start])
 
     def place(self, index):
+        """Return a pointer to the vector that begins at an entry."""
         return self.builder.bitcast(self.builder.gep(self.data, [index]), vector(self.kind).as_pointer())
 
     def load(self, index):
+        """Load the vector that begins at an entry."""
         return self.builder.load(self.place(index), align=self.size)
 
     def store(self, value, index):
+        """Store a vector from an entry on."""
         self.builder.store(value, self.place(index), align=self.size)
 
     def load_first(self, count, index, others):
@@ -52,7 +55,7 @@ class _Row:
         builder, start = self.builder, count.type(0)
         for vectors in (GROUP, 1):
             stop = builder.and_(count, count.type(-vectors * WIDTH))
-            with _steps(builder, start, stop, vectors * WIDTH) as (index, _):
+            with steps(builder, start, stop, vectors * WIDTH) as (index, _):
                 step([self.load(builder.add(index, index.type(place * WIDTH))) for place in range(vectors)])
             start = stop
         rest = builder.sub(count, start)
@@ -66,7 +69,7 @@ def _splat(builder, value):
     return builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(INDEX, WIDTH), [0] * WIDTH))
 
 
-def _steps(builder, start, stop, step):
+def steps(builder, start, stop, step):
     """Loop from one place to another by so many entries; a context manager."""
     return cgutils.for_range_slice(builder, start, stop, stop.type(step))
 
@@ -94,9 +97,9 @@ def spread(typing_context, row, place, count, value):
 
     def generate(context, builder, signature, arguments):
         row, place, count, value = arguments
-        target = _Row(context, builder, signature.args[0], row, place)
+        target = Row(context, builder, signature.args[0], row, place)
         repeated = _splat(builder, value)
-        with _steps(builder, count.type(0), count, WIDTH) as (index, _):
+        with steps(builder, count.type(0), count, WIDTH) as (index, _):
             target.store(repeated, index)
         return context.get_dummy_value()
 
@@ -109,7 +112,7 @@ def largest_of(typing_context, row, place, count):
 
     def generate(context, builder, signature, arguments):
         row, place, count = arguments
-        source = _Row(context, builder, signature.args[0], row, place)
+        source = Row(context, builder, signature.args[0], row, place)
         lowest = ir.Constant(vector(source.kind), [float("-inf")] * WIDTH)
         largest = cgutils.alloca_once_value(builder, lowest)
 
@@ -128,7 +131,7 @@ def largest_of(typing_context, row, place, count):
     return row.dtype(row, place, count), generate
 
 
-def _add(builder, a, b):
+def two_sum(builder, a, b):
     """Emit a + b and its rounding error (Knuth's two-sum)."""
     total = builder.fadd(a, b)
     back = builder.fsub(total, a)
@@ -145,7 +148,7 @@ def sum_of(typing_context, row, place, count, without):
 
     def generate(context, builder, signature, arguments):
         row, place, count, without = arguments
-        source = _Row(context, builder, signature.args[0], row, place)
+        source = Row(context, builder, signature.args[0], row, place)
         zero, one = (ir.Constant(vector(source.kind), [value] * WIDTH) for value in (0.0, 1.0))
         is_wide = source.size == 8
         nothing = zero if is_wide else ir.Constant(vector(WIDER), [0.0] * WIDTH)
@@ -158,7 +161,7 @@ def sum_of(typing_context, row, place, count, without):
             parts = [builder.select(is_left, zero, value) for is_left, value in zip(are_left, values, strict=True)]
             if is_wide:
                 for part in parts:
-                    total, error = _add(builder, total, part)
+                    total, error = two_sum(builder, total, part)
                     low = builder.fadd(low, error)
             else:
                 parts = [builder.fpext(part, nothing.type) for part in parts]
@@ -172,7 +175,7 @@ def sum_of(typing_context, row, place, count, without):
         while left.type.count > 1:
             left = builder.fadd(*_halves(builder, left))
             if is_wide:
-                total, error = _add(builder, *_halves(builder, total))
+                total, error = two_sum(builder, *_halves(builder, total))
                 low = builder.fadd(builder.fadd(*_halves(builder, low)), error)
             else:
                 total = builder.fadd(*_halves(builder, total))
