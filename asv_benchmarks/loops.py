@@ -147,10 +147,11 @@ def row_loops(function):
         scaled = getattr(function, "_scale", 1.0) != 1.0
         made, apart = (cpu_rows.kernels.__wrapped__(function._formulas, which, DTYPE, scaled) for _ in range(2))
         apart.long.function.py_func.__globals__["is_same"] = numba.njit(lambda array, out: False)
-        for name, kernel, other, sizes in (
-            (which, made.long.function, apart.long.function, 2),
-            (f"{which} of columns", made.strip.function, apart.strip.function, 4),
+        for name, kernel, other in (
+            (which, made.long.function, apart.long.function),
+            (f"{which} of columns", made.strip.function, apart.strip.function),
         ):
+            sizes = kernel.py_func.__code__.co_argcount - len(arrays) - 1  # as many as the commit has
             for side in (kernel, other):
                 side.compile(arrays + (types.int64,) * sizes + (types.float64,))
             yield name, list(called(kernel, in_code(kernel) - in_code(other)))
