@@ -13,7 +13,8 @@ from numba import float32, uint16, vectorize
 
 from numact import elementary
 from numact.binding import Formula
-from numact.primitives import HALF_CONVERSIONS, copysign, exponent, fma, power_of_two
+from numact.half_types import HALF_CONVERSIONS
+from numact.primitives import copysign, exponent, fma, power_of_two
 from numact.references import ulp_error
 
 

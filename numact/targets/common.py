@@ -13,7 +13,8 @@ import numpy as np
 
 from numact._version import __version__
 from numact.binding import JIT_OPTIONS
-from numact.primitives import HALF_CONVERSIONS, fma
+from numact.half_types import HALF_CONVERSIONS
+from numact.primitives import fma
 
 VERSION = __version__.replace(".", "_")
 

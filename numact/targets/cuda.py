@@ -9,7 +9,7 @@ from numba import cuda
 
 from numact import dispatch
 from numact.binding import JIT_OPTIONS, Formula
-from numact.primitives import HALF_CONVERSIONS
+from numact.half_types import HALF_CONVERSIONS
 from numact.targets import common
 from numact.targets.cuda_launch import (
     View,

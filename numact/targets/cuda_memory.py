@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numact.binding import JIT_OPTIONS
-from numact.primitives import HALF_CONVERSIONS, emit_float32_to_bfloat16
+from numact.half_types import HALF_CONVERSIONS, emit_float32_to_bfloat16
 from numact.targets import common
 
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
