@@ -41,6 +41,7 @@ def test_table(case):
     assert found["float64"] == ("float64" in case)
     assert bool(found["loads of 16 bytes"]) == (case[2] in ("dense", "held", "ahead", "streamed"))
     assert not re.search(r"\bcall\b|\.extern \.func|__nv_|\.local", ptx)
+    assert not re.search(r"\s(?!cvt\.)[a-z][.\w]*\.b?f16\b", ptx)  # halves are computed as float32, and only so
 
 
 def test_table_holds_nothing_else():

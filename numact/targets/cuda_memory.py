@@ -126,19 +126,26 @@ def _conversion(emit, source, target):
     return convert
 
 
-def _load_float16(builder, bits):
-    return builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType())
+def _instruction(text, result, operand, constraints):
+    """Return what emits an instruction of PTX.
+
+    LLVM's own conversions of float16 are not to be trusted: it takes a choice of two through them, as one of halves
+    with another comparison, which gave relu6(-0.0) and silu(0.0) the other sign.
+    """
+    kind = ir.FunctionType(result, [operand])
+    return lambda builder, value: builder.asm(kind, text, constraints, [value], False)
 
 
-def _store_float16(builder, value):
-    return builder.bitcast(builder.fptrunc(value, ir.HalfType()), ir.IntType(16))
+WORD, SINGLE = ir.IntType(16), ir.FloatType()
+_load_float16 = _instruction("cvt.f32.f16 $0, $1;", SINGLE, WORD, "=f,h")
+_store_float16 = _instruction("cvt.rn.f16.f32 $0, $1;", WORD, SINGLE, "=h,f")
+_round_to_bfloat16 = _instruction("cvt.rn.bf16.f32 $0, $1;", WORD, SINGLE, "=h,f")
 
 
 def _store_bfloat16(builder, value):
     if targetconfig.ConfigStack().top().compute_capability < (8, 0):
         return emit_float32_to_bfloat16(builder, value)
-    kind = ir.FunctionType(ir.IntType(16), [ir.FloatType()])
-    return builder.asm(kind, "cvt.rn.bf16.f32 $0, $1;", "=h,f", [value], False)
+    return _round_to_bfloat16(builder, value)
 
 
 # A GPU converts in one instruction, where integer code takes 15 for float16 and to bfloat16 6: relu of eight float16
