@@ -41,7 +41,8 @@ def support(x, axis, keepdims=True):
     (axis,) = axis
     # An entry by which the whole row is NaN stays, whatever sparsemax makes of it.
     is_kept = (sparsemax(x, axis) > 0) | np.isnan(x) | (x == np.inf)
-    most = max(1, int(is_kept.sum(axis=axis).max(initial=0)))
+    counts = is_kept.sum(axis=axis)
+    most = max(1, int(counts.max())) if counts.size else 1
     kept = np.moveaxis(np.where(is_kept, x, x.dtype.type(-np.inf)), axis, -1)
     kept = np.partition(kept, kept.shape[-1] - most, axis=-1)[..., kept.shape[-1] - most :]
     return np.moveaxis(kept, -1, axis)

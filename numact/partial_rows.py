@@ -20,20 +20,26 @@ from numact.rowwise import (
 
 
 @Formula
-def softmax_entry(x, maximum, total, scale):
+def entry_weight(x, maximum, /, scale):
+    """Return the weight of an entry relative to the largest; the scale is one number for a whole call."""
+    return scaled_weight(x, maximum, scale)
+
+
+@Formula
+def softmax_entry(x, maximum, total, /, scale):
     """Return an entry of softmax from what its row shares."""
     return scaled_weight(x, maximum, scale) / total
 
 
 @Formula
-def log_softmax_entry(x, maximum, rest, scale):
+def log_softmax_entry(x, maximum, rest, /, scale):
     """Return an entry of log_softmax from what its row shares."""
     high, low = scaled_logarithm(maximum, rest)
     return scaled_difference(x, maximum, high, low, scale)
 
 
 @Formula
-def log_softmax_entry_of_scale_1(x, maximum, rest, scale):
+def log_softmax_entry_of_scale_1(x, maximum, rest, /, scale):
     """Return an entry of log_softmax, the maximum within its logarithm."""
     high, low = logarithm(maximum, rest)
     return difference(x, maximum, high, low, scale)
@@ -49,7 +55,7 @@ def logsumexp_of_pair(maximum, rest):
 def pair_of_entries(x, scale, axis, keepdims=True):
     """Return the pairs of the entries along some axes, which are kept with size 1."""
     maximum = x.max(axis=axis, keepdims=True)
-    weights = _apply(scaled_weight, x, maximum, scale)
+    weights = _apply(entry_weight, x, maximum, scale=scale)
     is_leading = weights == 1
     others = np.where(is_leading, 0, weights)
     return _pair(maximum, others, is_leading, axis)
@@ -58,7 +64,7 @@ def pair_of_entries(x, scale, axis, keepdims=True):
 def pair_of_pairs(pairs, scale, axis, keepdims=True):
     """Return the pairs of rows that are made of the pairs along some axes, which are kept with size 1."""
     maximum = pairs.real.max(axis=axis, keepdims=True)
-    weights = _apply(scaled_weight, pairs.real, maximum, scale)
+    weights = _apply(entry_weight, pairs.real, maximum, scale=scale)
     is_leading = weights == 1
     others = np.where(is_leading, pairs.imag, weights * (1 + pairs.imag))
     return _pair(maximum, others, is_leading, axis)
@@ -72,17 +78,17 @@ def _pair(maximum, others, is_leading, axis):
     return pairs
 
 
-def _apply(formula, *arrays):
-    return dispatch.elementwise(formula, arrays, (), None)
+def _apply(formula, *arrays, **numbers):
+    return dispatch.elementwise(formula, arrays, tuple(numbers.values()), None)
 
 
 def value(x, pairs, is_logarithm, scale):
     """Return softmax or log_softmax of the entries x from their rows' pairs."""
     maximum = pairs.real.astype(x.dtype)
     if not is_logarithm:
-        return _apply(softmax_entry, x, maximum, (1 + pairs.imag).astype(x.dtype), scale)
+        return _apply(softmax_entry, x, maximum, (1 + pairs.imag).astype(x.dtype), scale=scale)
     formula = log_softmax_entry_of_scale_1 if scale == 1 else log_softmax_entry
-    return _apply(formula, x, maximum, pairs.imag.astype(x.dtype), scale)
+    return _apply(formula, x, maximum, pairs.imag.astype(x.dtype), scale=scale)
 
 
 def reduced_value(pairs, dtype):
@@ -92,7 +98,7 @@ def reduced_value(pairs, dtype):
 
 def weights(x, pairs, scale):
     """Return the entries' weights relative to their rows' largest."""
-    return _apply(scaled_weight, x, pairs.real.astype(x.dtype), scale)
+    return _apply(entry_weight, x, pairs.real.astype(x.dtype), scale=scale)
 
 
 def term(formulas, weights, grad_output):
@@ -102,8 +108,8 @@ def term(formulas, weights, grad_output):
 
 def gradient(formulas, weights, grad_output, totals, dots, scale):
     """Return the entries' gradients; totals and dots are the sums of weights and of terms along their rows."""
-    shares = formulas.shares.formula(totals, dots, scale)
-    cast = [share if share is scale else share.astype(weights.dtype) for share in shares]
+    shares = formulas.shares.formula(totals, dots, np.full_like(totals, scale))
+    cast = [share.astype(weights.dtype) for share in shares]
     return _apply(formulas.gradient, weights, grad_output, *cast)
 
 

@@ -237,7 +237,7 @@ def _sparsemax(x, maximum, axis):
 
 def _hardmax(x, maximum, axis):
     shape = tuple(-1 if other == axis else 1 for other in range(x.ndim))
-    places = da.arange(x.shape[axis], chunks=(x.chunks[axis],)).reshape(shape)
+    places = da.arange(x.shape[axis], chunks=(x.chunks[axis],), like=x._meta).reshape(shape)
     return _on_chunks(partial_projections.first_largest, places == da.argmax(x, axis, keepdims=True), maximum)
 
 
