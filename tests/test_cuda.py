@@ -188,9 +188,8 @@ def test_parameters_beyond_float32():
 
 def test_a_refused_launch_names_the_kernel():
     function, _ = target.vectors_function(na.relu._value, "float32", 1)
-    kernel = target.kept_launcher(function, 3, 0, np.float32, 0, 0)
     with pytest.raises(RuntimeError, match=r"vectors_relu.* on GPU 0: .*CUDA_ERROR"):
-        kernel(1, 4096, 0, 0, 0, 0)  # no GPU has blocks of so many threads
+        target.start_on(0, 0, function, 1, 4096, (0, 0, 0), (), "float32")  # no GPU has blocks of so many threads
 
 
 def test_mixed_devices_name_who_lives_where(activation):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,6 +102,32 @@ def test_sum_kernel(monkeypatch, dtype):
     kernel = cuda_sums.sums_function.__wrapped__(na.gelu._biased_product, (dtype,) * 3, dtype, (dtype, None))
     ptx = cuda.compile_ptx(kernel, (flat, flat, array(dtype, 2, "A"), flat, rows, *sizes), cc=(9, 0))[0]
     check(ptx, dtype, {"float32": 80, "float64": 128})
+
+
+def test_threads_load_a_kernel_once(monkeypatch):
+    """Numba fails in one of two threads that load a kernel at the same time."""
+    from numact.targets import cuda_launch
+
+    made, launched, together = [], [], threading.Barrier(8)
+
+    def load(function, *arguments):
+        made.append(function)
+        time.sleep(0.05)  # in which all others come in
+        return lambda *arguments: launched.append(arguments)
+
+    def call():
+        together.wait()
+        cuda_launch.start_on(0, 7, call, 1, 256, (1, 2), (0.5,), "float32")
+
+    monkeypatch.setattr(cuda_launch, "Launcher", load)
+    monkeypatch.setattr(cuda_launch, "_launchers", {})
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [call]
+    assert launched == [(1, 256, 7, 1, 2, 0.5)] * 8
 
 
 @pytest.mark.parametrize("name", ["gelu", "swiglu"])

@@ -26,10 +26,11 @@ def device(array):
 
 
 def plain(array):
-    """Return (pointer, dtype's name, shape, device's index) of a device array that lies dense, else None."""
-    if SIMULATED or not hasattr(array, "gpu_data") or not array.is_c_contiguous() or not array.size:
+    """Return (pointer, (dtype's name, shape, device's index)) of a device array that lies dense, else None."""
+    memory = None if SIMULATED else getattr(array, "gpu_data", None)
+    if memory is None or not array.is_c_contiguous() or not array.size:
         return None
-    return array.gpu_data.device_pointer_value, _name(array.dtype), array.shape, array.gpu_data.context.device.id
+    return memory.device_pointer_value, (_name(array.dtype), array.shape, memory.context.device.id)
 
 
 @cache
@@ -70,6 +71,8 @@ def on_stream(array, handle):
 def follow(array, others):
     """Let the work on an array wait for the streams that it and others name; the host does not wait."""
     own = _stream(array)
+    if all(_named_stream(other) is own for other in others):
+        return
     named = {_handle(item): item for item in map(_named_stream, (array, *others))}
     for handle, other in named.items():
         if handle != _handle(own):

@@ -11,10 +11,10 @@ def device(array):
 
 
 def plain(array):
-    """Return (pointer, dtype's name, shape, device's index) of a dense tensor that needs no gradient, else None."""
+    """Return (pointer, (dtype's name, shape, device's index)) of a dense tensor that needs no gradient, else None."""
     if not (array.is_cuda and array.is_contiguous()) or array.requires_grad:
         return None
-    return array.data_ptr(), _name(array.dtype), tuple(array.shape), array.get_device()
+    return array.data_ptr(), (_name(array.dtype), array.shape, array.get_device())
 
 
 @cache

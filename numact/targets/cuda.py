@@ -15,12 +15,12 @@ from numact.targets.cuda_launch import (
     View,
     blocks,
     check_driver,
-    kept_launcher,
     launch,
     merged,
     most_blocks,
     overlaps,
     start,
+    start_on,
     view,
 )
 from numact.targets.cuda_memory import VECTOR, access, conversions, kind_of
@@ -30,12 +30,12 @@ __all__ = [
     "blocks",
     "check_driver",
     "elementwise",
-    "kept_launcher",
     "launch",
     "most_blocks",
     "overlaps",
     "prepare",
     "start",
+    "start_on",
     "view",
 ]
 THREADS = 256  # of a block
@@ -97,9 +97,8 @@ def plain(interop, formula, arrays, parameters, out):
     result, addresses, dtype, size, device = found
     if size:
         function, tile = vectors_function(formula, dtype, 1)
-        stream, counts = interop.stream(result), (len(addresses) + 1, len(parameters))
-        kernel = kept_launcher(function, *counts, common.number(dtype), device, stream)
-        kernel(size // tile + 1, THREADS, stream, *addresses, size, *parameters)
+        integers = *addresses, size
+        start_on(device, interop.stream(result), function, size // tile + 1, THREADS, integers, parameters, dtype)
     return result
 
 
@@ -109,18 +108,16 @@ def plain_arrays(interop, arrays, out):
     It takes some microseconds, where the way for arrays of all kinds takes some tens.
     """
     given = arrays if out is None else (*arrays, out)
-    kind, pointers, first = type(arrays[0]), [], None
+    kind, pointers, layout = type(arrays[0]), [], None
     for array in given:
-        described = interop.plain(array) if type(array) is kind else None
-        if described is None:
+        if type(array) is not kind or (described := interop.plain(array)) is None:
             return None
-        pointer, *rest = described
-        if first is None:
-            first = rest
-        if rest != first or pointer % VECTOR:
+        pointer, own = described
+        layout = layout or own
+        if own != layout or pointer % VECTOR:
             return None
         pointers.append(pointer)
-    dtype, shape, device = first
+    dtype, shape, device = layout
     if dtype not in dispatch.FLOATING:
         return None
     interop.follow(given[-1], given)
@@ -147,13 +144,13 @@ def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
     if is_dense and all(item.dtype == dtype and item.aligned for item in views):
         function, tile = vectors_function(formula, dtype, len(outs))
         grid = size // tile + 1 if size else 0
-        start(interop, x, function, grid, THREADS, [*addresses, size], parameters, common.number(dtype))
+        start(interop, x, function, grid, THREADS, [*addresses, size], parameters, dtype)
         return
     kinds, targets = (tuple(item.dtype for item in items) for items in (inputs, outs))
     function = strided_function(formula, kinds, dtype, targets, len(sizes), size >= NARROW)
     grid = blocks(interop, x, -(-size // THREADS), THREADS)
     integers = [*addresses, size, *sizes[1:], *strides]
-    start(interop, x, function, grid, THREADS, integers, parameters, common.number(dtype))
+    start(interop, x, function, grid, THREADS, integers, parameters, dtype)
 
 
 def prepare(interop, arrays, out):

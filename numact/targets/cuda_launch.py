@@ -89,8 +89,9 @@ def _contiguous_strides(shape, itemsize):
 def view(interop, array):
     """Return the `View` of an array of that library."""
     if plain := interop.plain(array):
-        pointer, dtype, shape, _ = plain
-        return View(array, dtype, shape, _contiguous_strides(shape, common.storage(dtype).itemsize), pointer, False)
+        pointer, (dtype, shape, _) = plain
+        strides = _contiguous_strides(shape, common.storage(dtype).itemsize)
+        return View(array, dtype, tuple(shape), strides, pointer, False)
     dtype = interop.dtype(array)
     if SIMULATED:
         host = array._ary
@@ -150,9 +151,10 @@ def launch(interop, x, function, blocks, threads, views, numbers=()):
         return
     device, stream = interop.device(x), interop.stream(x)
     key = function, device, *((len(item.shape), item.contiguous) for item in views)
-    with on_device(device), warnings.catch_warnings():
+    is_first = key not in _launched
+    with on_device(device), _loading if is_first else _NOTHING, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)  # small arrays make small grids
-        if key not in _launched:
+        if is_first:
             _check_capture(function, stream)
         try:
             kernel = _kernel(function)[blocks, threads, cuda.external_stream(stream) if stream else 0]
@@ -163,12 +165,13 @@ def launch(interop, x, function, blocks, threads, views, numbers=()):
 
 
 _launched: set[tuple] = set()  # kernels of arrays that are compiled and loaded, by what they were compiled for
+_loading = threading.RLock()  # held by who compiles and loads a kernel: of two threads at once Numba fails in one
 
 
 class Launcher:
     """A kernel of addresses and sizes, then of numbers of one type, compiled and loaded on a device.
 
-    Numba's own launch takes 45 us, most of it for what was the same in the call before; this takes 6.
+    Numba's own launch takes 45 us, most of it for what was the same in the call before.
 
     Parameters
     ----------
@@ -186,6 +189,7 @@ class Launcher:
 
     def __init__(self, function, integers, numbers, number, device, stream):
         self.name, self.device, self._integers = function.__qualname__, device, integers
+        self._context = _context(device)
         signature = (types.int64,) * integers + (getattr(types, number.__name__),) * numbers
         with on_device(device):  # of a new thread no device is the current one
             _check_capture(function, stream)
@@ -205,7 +209,10 @@ class Launcher:
 
     def __call__(self, blocks, threads, stream, *arguments):
         """Launch the kernel and return at once."""
-        with on_device(self.device), self._lock:  # CUDA has read the arguments when the launch returns
+        if int(driver.cuCtxGetCurrent()[1]) != self._context:
+            with cuda.gpus[self.device]:
+                return self(blocks, threads, stream, *arguments)
+        with self._lock:  # CUDA has read the arguments when the launch returns
             try:
                 self._packer.pack_into(self._arguments, 0, *arguments)
             except OverflowError:  # a number beyond the largest float32 is infinite, as on the CPU
@@ -229,24 +236,33 @@ class Simulated:
         _kernel(self._function)[blocks, threads](*integers, *map(self._number, numbers))
 
 
-def start(interop, x, function, blocks, threads, integers, numbers, number):
+def start(interop, x, function, blocks, threads, integers, numbers, dtype):
     """Launch a kernel of addresses and sizes on the stream and the device of x, and return at once."""
     if blocks:
-        device, stream = interop.device(x), 0 if SIMULATED else interop.stream(x)
-        kernel = kept_launcher(function, len(integers), len(numbers), number, device, stream)
-        kernel(blocks, threads, stream, *integers, *numbers)
+        stream = 0 if SIMULATED else interop.stream(x)
+        start_on(interop.device(x), stream, function, blocks, threads, integers, numbers, dtype)
+
+
+def start_on(device, stream, function, blocks, threads, integers, numbers, dtype):
+    """Launch a kernel of addresses and sizes, then of numbers that compute a dtype, and return at once."""
+    launcher = _launchers.get((function, device))
+    if launcher is None:
+        counts = len(integers), len(numbers)
+        launcher = kept_launcher(function, *counts, common.number(dtype), device, stream)
+    launcher(blocks, threads, stream, *integers, *numbers)
 
 
 _launchers: dict[tuple, object] = {}
 
 
 def kept_launcher(function, integers, numbers, number, device, stream):
-    """Return the launcher of a kernel on a device."""
-    kept = _launchers.get((function, device))
-    if kept is None:
-        kind = Simulated if SIMULATED else Launcher
-        kept = _launchers[function, device] = kind(function, integers, numbers, number, device, stream)
-    return kept
+    """Return the launcher of a kernel on a device, made by the first thread that asks for it."""
+    with _loading:
+        kept = _launchers.get((function, device))
+        if kept is None:
+            kind = Simulated if SIMULATED else Launcher
+            kept = _launchers[function, device] = kind(function, integers, numbers, number, device, stream)
+        return kept
 
 
 def _check_capture(function, stream):

@@ -71,7 +71,7 @@ def launch_rows(interop, x, kernel_for, views, rows, dtype, scale):
     layout, threads, parts, beside, tiles = _plan(rows, dtype, aligned, len(views) > 2)
     integers = [item.pointer for item in views] + [*rows, parts, beside]
     grid = target.blocks(interop, x, tiles, threads, layout.looks_ahead)
-    target.start(interop, x, kernel_for(layout), grid, threads, integers, [scale], common.number(dtype))
+    target.start(interop, x, kernel_for(layout), grid, threads, integers, [scale], dtype)
 
 
 def _copied(interop, x, item, dtype, shape):
@@ -111,11 +111,9 @@ def plain(interop, formulas, mode, arrays, axis, scale, out):
     if size:
         layout, threads, parts, beside, tiles = _plan(rows, dtype, True, len(arrays) > 1)
         kernel = function(formulas, mode, dtype, scale != 1.0, False, layout)
-        sizes = *rows, parts, beside
-        stream, number = interop.stream(result), common.number(dtype)
-        kernel = target.kept_launcher(kernel, len(addresses) + len(sizes), 1, number, device, stream)
         grid = min(tiles, target.most_blocks(device, threads, layout.looks_ahead))
-        kernel(grid, threads, stream, *addresses, *sizes, scale)
+        integers = *addresses, *rows, parts, beside
+        target.start_on(device, interop.stream(result), kernel, grid, threads, integers, (scale,), dtype)
     return result
 
 
