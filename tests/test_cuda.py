@@ -1,5 +1,10 @@
 """On a real GPU: every function, dtype and layout against the CPU; streams; CuPy and PyTorch arrays."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import ELEMENTWISE, SEVERAL, bit_patterns
@@ -178,6 +183,21 @@ def test_other_functions_of_special_rows():
         np.testing.assert_allclose(na.logsumexp(cuda.to_device(x)).copy_to_host(), na.logsumexp(x), rtol=1e-6)
         for function in (na.sparsemax, na.hardmax):
             np.testing.assert_allclose(function(cuda.to_device(x)).copy_to_host(), function(x), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp", "sparsemax", "gelu"])
+def test_the_sanitizer_finds_nothing(name, tool):
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        pytest.skip("compute-sanitizer, a part of the CUDA toolkit, is not installed")
+    script = Path(__file__).with_name("sanitized.py")
+    # CUDA's own libraries ask the driver for what it may not have: that is no error of numact's.
+    options = ["--tool", tool, "--error-exitcode", "1", "--report-api-errors", "no"]
+    command = [sanitizer, *options, sys.executable, str(script), name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert f"done {name}" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[:6000]
 
 
 def test_parameters_beyond_float32():

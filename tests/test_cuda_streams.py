@@ -138,16 +138,26 @@ def test_torch_gradients_on_a_stream_of_the_callers():
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_dask_computes_chunks_of_cupy_on_the_gpu():
+@pytest.mark.parametrize(
+    "name", ["gelu", "softmax", "softmin", "log_softmax", "logsumexp", "sparsemax", "hardmax", "swiglu"]
+)
+def test_dask_computes_chunks_of_cupy_on_the_gpu(name):
     da = pytest.importorskip("dask.array", reason="Dask is not installed")
-    x = host(40, 60)
-    lazy = da.from_array(cupy.asarray(x), chunks=(16, 25), asarray=False)
-    for function in (na.gelu, na.softmax, na.log_softmax):
-        result = function(lazy)
+    function, x = na.registry[name], host(40, 60)
+    arrays = [x] * (2 if name == "swiglu" else 1)
+    expected = [function(*arrays)]
+    lazy = [da.from_array(cupy.asarray(item), chunks=(16, 25), asarray=False) for item in arrays]
+    results = [function(*lazy)]
+    gradient = host(*expected[0].shape)
+    lazy_gradient = da.from_array(cupy.asarray(gradient), chunks=(16, 25)[: gradient.ndim], asarray=False)
+    for given, found, grad in ((arrays, expected, gradient), (lazy, results, lazy_gradient)):
+        made = function.backward(grad, *given)
+        found.extend(made if isinstance(made, tuple) else [made])
+    for result, truth in zip(results, expected, strict=True):
         assert isinstance(result._meta, cupy.ndarray)
         computed = result.compute(scheduler="threads")
         assert isinstance(computed, cupy.ndarray)
-        close(function, cupy.asnumpy(computed), function(x))
+        np.testing.assert_allclose(cupy.asnumpy(computed), truth, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dlpack", [False, True])
