@@ -5,6 +5,7 @@ python asv_benchmarks/gpu.py --json gpu.json --update docs/performance.md
 
 import argparse
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -148,25 +149,18 @@ def overheads():
 # --- compiling ahead ----------------------------------------------------------------------------------------------
 
 
-def compile_some(names):
-    """Fill the disk cache with the kernels of some functions; in a process of its own."""
-    for dtype in DTYPES:
-        x = torch.ones(2**16, device="cuda").to(getattr(torch, dtype))
-        for name in names:
-            for direction in ("forward", "backward"):
-                for length in ROWS if name in ROWWISE else (2**16,):
-                    case = Case(
-                        name, direction, dtype, 2**16, (2**16 // length, length), 1 if name in ROWWISE else None, True
-                    )
-                    array = x.view(case.shape) if case.axis else x
-                    numact_call(case, array, array, torch.empty_like(array))()
+def compile_some(name, dtype):
+    """Fill the disk cache with the kernels of a function; in a process of its own."""
+    x = torch.ones(max(ROWS), device="cuda").to(getattr(torch, dtype))
+    for case in list_cases([name], [dtype], x.numel(), ROWS):
+        array = x.view(case.shape)
+        numact_call(case, array, array, torch.empty_like(array))()
 
 
 def compile_ahead(functions):
     """Compile on all cores: Numba compiles one kernel at a time in a process."""
-    count = min(len(functions), os.cpu_count() or 1, 16)
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
-        pool.map(compile_some, [functions[first::count] for first in range(count)], chunksize=1)
+    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, 16)) as pool:
+        pool.starmap(compile_some, itertools.product(reversed(functions), DTYPES), chunksize=1)
 
 
 # --- the report ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if not SIMULATED:
     from cuda.bindings import driver
 
 MOST_THREADS = 512  # of any block: the compiler gives none of them more than 128 registers
+_loading = threading.RLock()  # held by who loads a kernel or finds a context: of two threads at once Numba fails in one
 WAVES = 4  # how often the blocks of a large array's grid fill the device; more elements go round the kernel's loop
 
 
@@ -165,7 +166,6 @@ def launch(interop, x, function, blocks, threads, views, numbers=()):
 
 
 _launched: set[tuple] = set()  # kernels of arrays that are compiled and loaded, by what they were compiled for
-_loading = threading.RLock()  # held by who compiles and loads a kernel: of two threads at once Numba fails in one
 
 
 class Launcher:
@@ -303,9 +303,10 @@ _NOTHING = nullcontext()
 @cache
 def _context(device):
     """Return the handle of the primary context of a device, which libraries share."""
-    if device >= len(cuda.gpus):
-        raise RuntimeError(f"an array is on GPU {device}, but Numba finds only {len(cuda.gpus)} devices")
-    return int(cuda.gpus[device].get_primary_context().handle)
+    with _loading:
+        if device >= len(cuda.gpus):
+            raise RuntimeError(f"an array is on GPU {device}, but Numba finds only {len(cuda.gpus)} devices")
+        return int(cuda.gpus[device].get_primary_context().handle)
 
 
 @cache
