@@ -71,6 +71,8 @@ class Formulas:
         sum.
     entry : tuple of Formula
         The value from (x, maximum, *logarithm, scale): without a scale, and with one.
+    half_entry : tuple of Formula, optional
+        The same for entries of a half type.
     reduced : Formula, optional
         A row's one value from (maximum, *logarithm); None where each entry has its own.
     term, shares, gradient : Formula
@@ -85,6 +87,7 @@ class Formulas:
     output: Formula | None = None
     logarithm: tuple[Formula, Formula] | None = None
     entry: tuple[Formula, Formula] | None = None
+    half_entry: tuple[Formula, Formula] | None = None
     reduced: Formula | None = None
     term: Formula | None = None
     shares: Formula | None = None

@@ -92,6 +92,21 @@ def scaled_difference(x, maximum, log_high, log_low, scale):
     return high + (low if low == low else 0.0)
 
 
+# Where halves cancel, float32 subtracts exactly: errors in two parts would be far below what the result is rounded to.
+
+
+@Formula
+def half_difference(x, maximum, log_high, log_low, scale):
+    """Return x - (log_high + log_low) for x of a half type."""
+    return (x - log_high) - log_low
+
+
+@Formula
+def scaled_half_difference(x, maximum, log_high, log_low, scale):
+    """Return |scale| * (x - maximum) - (log_high + log_low) for x of a half type."""
+    return fma(abs(scale), x - maximum, -log_high) - log_low
+
+
 @Formula
 def logarithm_of_sum(maximum, log_high, log_low):
     """Return log_high + log_low; of an infinite maximum, the maximum."""
@@ -164,6 +179,7 @@ LOG_SOFTMAX = Formulas(
     half_weight=(half_weight, scaled_half_weight),
     logarithm=(logarithm, scaled_logarithm),
     entry=(difference, scaled_difference),
+    half_entry=(half_difference, scaled_half_difference),
     term=plain_term,
     shares=plain_shares,
     gradient=plain_gradient,

@@ -81,9 +81,10 @@ def row_scope(formulas, kind, dtype, scaled, converters):
     load, store = converters
     is_output = kind == "from_output"
     bound = {name: getattr(formulas, name) for name in ("reduced", "term", "shares", "gradient")}
-    weights = formulas.half_weight if dtype in HALF_CONVERSIONS else formulas.weight
-    bound["weight"] = formulas.output if is_output else weights[scaled]
-    bound |= {name: pair[scaled] for name in ("entry", "logarithm") if (pair := getattr(formulas, name))}
+    half = "half_" if dtype in HALF_CONVERSIONS else ""
+    pairs = {"logarithm": "logarithm", "weight": f"{half}weight", "entry": f"{half}entry"}
+    bound |= {name: pair[scaled] for name, kept in pairs.items() if (pair := getattr(formulas, kept))}
+    bound["weight"] = formulas.output if is_output else bound["weight"]
     scope = {name: formula.compiled(compute) for name, formula in bound.items() if formula}
     scope |= {"load": load, "store": store, "number": compute, "fma": fma}
     read = eval(READ[scaled and not is_output], scope)
