@@ -1,8 +1,9 @@
 """The source of the CPU's row kernels where rows lie side by side: down columns in strips, all entries of a row apart.
 
-A strip is read three times or more, from a core's caches. Where the result may be written before all has been read, the
-weights wait in it, and each exponential is computed once. Where a strip is narrow and its lines lie behind each other,
-loops take a group of lines at a time, for which what the columns share is repeated. See `cpu_row_source` for the rest.
+A strip is read three times or more, from a core's caches. Where the result needs no conversion and does not take the
+place of the gradient, which is still to be read, the weights wait in it, and each exponential is computed once. Where a
+strip is narrow and its lines lie behind each other, loops take a group of lines at a time, for which what the columns
+share is repeated. See `cpu_row_source` for the rest.
 """
 
 LOOPS = """
@@ -78,7 +79,7 @@ def strip_products(x, begin, largest, factor, scale, out, start, size):
 """
 # What is summed lies in `parts`, as many lines at a time as fit.
 IN_PARTS = """
-def {name}({arrays}start, stop, step, width, group, largest, scale, parts, sums, count):
+def {name}({arrays}, start, stop, step, width, group, largest, scale, parts, sums):
     lines = parts.size // width // group * group
     sums[:] = 0
     for first in range(start, stop, lines * step):
@@ -90,14 +91,12 @@ def {name}({arrays}start, stop, step, width, group, largest, scale, parts, sums,
         sum_down(parts, 0, width, (last - first) // step, width, sums)
 """
 WEIGHTS = "strip_weights(x, k, size, largest, scale, parts, place)"
+RESTS = "strip_rests(x, k, size, largest, scale, parts, place, count)"
+TERMS = f"{WEIGHTS}\n            strip_terms(parts, place, grad, k, size, parts, place)"
 SUMS = (
-    IN_PARTS.format(name="sum_weights", arrays="x, ", line=WEIGHTS)
-    + IN_PARTS.format(name="sum_rests", arrays="x, ", line=WEIGHTS.replace("weights", "rests").replace(")", ", count)"))
-    + IN_PARTS.format(
-        name="sum_terms",
-        arrays="grad, x, ",
-        line=f"{WEIGHTS}\n            strip_terms(parts, place, grad, k, size, parts, place)",
-    )
+    IN_PARTS.format(name="sum_weights", arrays="x", line=WEIGHTS)
+    + IN_PARTS.format(name="sum_rests", arrays="x, count", line=RESTS)
+    + IN_PARTS.format(name="sum_terms", arrays="grad, x", line=TERMS)
 )
 STRIPS = """
 def group_of(length, step, width):
@@ -126,7 +125,11 @@ def find_largest(x, start, stop, step, width, group, scale, largest):
 
 def keep_weights(x, start, stop, step, width, group, largest, scale, out, sums):
     for k in range(start, stop, group * step):
-        strip_weights(x, k, min(group, (stop - k) // step) * width, largest, scale, out, k)
+        size = min(group, (stop - k) // step) * width
+        if is_same(x, out):
+            strip_weights(x[k : k + size].copy(), 0, size, largest, scale, out, k)
+        else:
+            strip_weights(x, k, size, largest, scale, out, k)
     sums[:] = 0
     sum_down(out, start, step, (stop - start) // step, width, sums)
 
@@ -138,18 +141,17 @@ def sum_products(weights, grad, start, stop, step, width, sums):
 def strip_value(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
     largest, total, inverse = rows[0], rows[1], rows[2]
     find_largest(x, start, stop, step, width, group, scale, largest)
-    keeps = KEEPS and not is_same(x, out)
-    if keeps:
+    if KEEPS:
         keep_weights(x, start, stop, step, width, group, largest, scale, out, sums)
     else:
-        sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums, total)
+        sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums)
     strip_totals(sums, width, total)
     strip_inverse(total, width, inverse)
     repeat(total, width, width * group)
     repeat(inverse, width, width * group)
     for k in range(start, stop, group * step):
         size = min(group, (stop - k) // step) * width
-        if keeps:
+        if KEEPS:
             strip_divide(inverse, total, out, k, size)
         elif is_same(x, out):
             strip_values(x[k : k + size].copy(), 0, largest, inverse, total, scale, out, k, size)
@@ -160,7 +162,7 @@ def strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, part
     largest, total, high, low, count = rows[0], rows[1], rows[2], rows[3], rows[4]
     find_largest(x, start, stop, step, width, group, scale, largest)
     count[:] = 0
-    sum_rests(x, start, stop, step, width, group, largest, scale, parts, sums, count)
+    sum_rests(x, count, start, stop, step, width, group, largest, scale, parts, sums)
     strip_totals(sums, width, total)
     if group > 1:
         sums[:] = 0
@@ -186,7 +188,7 @@ def strip_reduced(x, out, start, stop, step, width, place, scale, group, rows, s
 
 def strip_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
     largest, total, dot = rows[0], rows[1], rows[2]
-    keeps = KEEPS and not FROM_OUTPUT and not is_same(grad, out) and not is_same(x, out)
+    keeps = KEEPS and not FROM_OUTPUT and not is_same(grad, out)
     if FROM_OUTPUT:
         total[:width] = ONE
     else:
@@ -194,14 +196,14 @@ def strip_backward(grad, x, out, start, stop, step, width, place, scale, group, 
         if keeps:
             keep_weights(x, start, stop, step, width, group, largest, scale, out, sums)
         else:
-            sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums, total)
+            sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums)
         strip_totals(sums, width, total)
     if KEEPS and FROM_OUTPUT:
         sum_products(x, grad, start, stop, step, width, sums)
     elif keeps:
         sum_products(out, grad, start, stop, step, width, sums)
     else:
-        sum_terms(grad, x, start, stop, step, width, group, largest, scale, parts, sums, total)
+        sum_terms(grad, x, start, stop, step, width, group, largest, scale, parts, sums)
     strip_totals(sums, width, dot)
     strip_shares(total, dot, width, scale)
     repeat(total, width, width * group)
@@ -219,7 +221,7 @@ def strip_backward(grad, x, out, start, stop, step, width, place, scale, group, 
 def strip_reduced_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
     largest, factor = rows[0], rows[1]
     find_largest(x, start, stop, step, width, group, scale, largest)
-    sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums, factor)
+    sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums)
     strip_totals(sums, width, factor)
     strip_factors(grad, place, width, factor)
     repeat(factor, width, width * group)
