@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numact.targets.cpu_vectors import WIDER, WIDTH, Row, steps, two_sum, vector
+from numact.targets.cpu_vectors import WIDER, WIDTH, Row, Terms, steps, two_sum, vector
 
 GROUP = 2  # vectors of columns at a time
 
@@ -67,16 +67,6 @@ def largest_down(typing_context, x, start, step, length, width, largest):
     return types.none(x, start, step, length, width, largest), generate
 
 
-class _Vector:
-    """A vector that a formula computes with, when it is called with such: LLVM need not vectorise what it emits."""
-
-    def __init__(self, builder, value):
-        self.builder, self.value = builder, value
-
-    def __mul__(self, other):
-        return _Vector(self.builder, self.builder.fmul(self.value, other.value))
-
-
 class _Sums:
     """Totals in float64 of vectors of columns, and their rounding errors: float32 entries leave none."""
 
@@ -125,7 +115,7 @@ def summing(formula):
                 offsets = [builder.mul(loop.index, step) for step in places[2::3]]
                 for column, held in zip(columns, taken, strict=True):
                     entries = [
-                        _Vector(builder, load(source, builder.add(offset, column), zero))
+                        Terms(builder, load(source, builder.add(offset, column), zero))
                         for source, offset in zip(sources, offsets, strict=True)
                     ]
                     sums.add(held, formula(*entries).value)

@@ -56,10 +56,6 @@ def weigh_rests(x, start, size, largest, scale, parts):
         e = weight(value, largest[at(0, i)], scale)
         parts[at(0, i)] = ONE if value == largest[at(0, i)] else e
 
-def make_terms(values, piece, grads, start, size, parts):
-    for i in range(size):
-        parts[at(0, i)] = term(values[at(piece, i)], grads[at(start, i)])
-
 def divide(values, piece, size, inverse, total, out, start):
     for i in range(size):
         out[at(start, i)] = store(quotient(values[at(piece, i)], inverse[at(0, i)], total[at(0, i)]))
@@ -130,21 +126,22 @@ SHARE_LOGARITHM = f"""for k in range(rows):
             spread(first, k * length, part, log_high)
             spread(second, k * length, part, log_low)
         """
-SHARE_SUMS = (
-    """for k in range(rows):
+SHARE_SUMS = """for k in range(rows):
             norm[k] = {norm}
-        """
-    + SUM.format(
-        terms="make_terms({values}, {values_start} + piece, {grads}, {grads_start} + piece, size, parts)",
-        summed="parts, k * length",
-        without="NAN",
-    )
-    + """for k in range(rows):
+            total[k], low[k] = 0, 0
+        for piece in range(0, count, PIECE):
+            size = min(PIECE, count - piece)
+            {ask}for k in range(rows):
+                place = piece + k * length
+                result, error = sum_of_terms(
+                    {values}, {values_start} + place, {grads}, {grads_start} + place, min(length, size)
+                )
+                total[k], low[k] = add(total[k], low[k] + error, result)
+        for k in range(rows):
             one, other = shares(norm[k], total[k] + low[k], scale)
             spread(first, k * length, part, one)
             spread(second, k * length, part, other)
         """
-)
 FINISH = """for piece in range(0, count, PIECE):
             size = min(PIECE, count - piece)
             {}"""
@@ -166,8 +163,8 @@ STEPS = {  # of a row: its sum of weights, what its entries share, what comes ou
     "value": (WEIGH, SHARE_SUM, DIVIDE),
     "log": (WEIGH_RESTS.replace("weigh_rests", ASK + "weigh_rests"), SHARE_LOGARITHM, SUBTRACT),
     "reduced": (WEIGH_RESTS, "", REDUCE),
-    "backward": (WEIGH, SHARE_SUMS.replace("{norm}", "total[k] + low[k]"), GRADIENT),
-    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE").replace("make_terms", ASK + "make_terms"), GRADIENT),
+    "backward": (WEIGH, SHARE_SUMS.replace("{norm}", "total[k] + low[k]").replace("{ask}", ""), GRADIENT),
+    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE").replace("{ask}", ASK), GRADIENT),
     "reduced_backward": (WEIGH, FACTOR, MULTIPLY),
 }
 

@@ -111,7 +111,10 @@ def kernels(formulas, mode, dtype, scaled):
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
     scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
     scope |= {"largest_down": cpu_column_vectors.largest_down, "copy_behind": cpu_column_vectors.copy_behind}
-    scope |= {"sum_down": SUM_DOWN, "dot_down": formulas.term and cpu_column_vectors.summing(formulas.term.formula)}
+    scope |= {"sum_down": SUM_DOWN}
+    if formulas.term:
+        scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
+        scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula)
     scope |= {"STEP": cpu_memory.steps(element)[0], "ask_for": cpu_memory.ask_for}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)

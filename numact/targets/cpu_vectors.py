@@ -50,17 +50,19 @@ class Row:
         name = f"llvm.masked.load.v{WIDTH}{'f32' if self.size == 4 else 'f64'}.p0"
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
-    def each(self, count, others, step):
-        """Call a function with lists of the vectors of `count` entries, the last one filled up with others."""
-        builder, start = self.builder, count.type(0)
-        for vectors in (GROUP, 1):
-            stop = builder.and_(count, count.type(-vectors * WIDTH))
-            with steps(builder, start, stop, vectors * WIDTH) as (index, _):
-                step([self.load(builder.add(index, index.type(place * WIDTH))) for place in range(vectors)])
-            start = stop
-        rest = builder.sub(count, start)
-        with builder.if_then(builder.icmp_signed(">", rest, rest.type(0))):
-            step([self.load_first(rest, start, others)])
+
+def _each(rows, count, others, step):
+    """Call a function with the vectors of `count` entries of each row, as lists, the last one filled up with others."""
+    builder, start = rows[0].builder, count.type(0)
+    for vectors in (GROUP, 1):
+        stop = builder.and_(count, count.type(-vectors * WIDTH))
+        with steps(builder, start, stop, vectors * WIDTH) as (index, _):
+            places = [builder.add(index, index.type(place * WIDTH)) for place in range(vectors)]
+            step(*([row.load(place) for place in places] for row in rows))
+        start = stop
+    rest = builder.sub(count, start)
+    with builder.if_then(builder.icmp_signed(">", rest, rest.type(0))):
+        step(*([row.load_first(rest, start, others)] for row in rows))
 
 
 def _splat(builder, value):
@@ -122,7 +124,7 @@ def largest_of(typing_context, row, place, count):
         def step(values):
             builder.store(larger(builder.load(largest), _tree(values, larger)), largest)
 
-        source.each(count, lowest, step)
+        _each([source], count, lowest, step)
         result = builder.load(largest)
         while result.type.count > 1:
             result = larger(*_halves(builder, result))
@@ -138,51 +140,110 @@ def two_sum(builder, a, b):
     return total, builder.fadd(builder.fsub(a, builder.fsub(total, back)), builder.fsub(b, back))
 
 
+class Terms:
+    """A vector that a formula computes with, when it is called with such: LLVM need not vectorise what it emits."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def __mul__(self, other):
+        return Terms(self.builder, self.builder.fmul(self.value, other.value))
+
+
+class _Total:
+    """A sum of vectors, in float64 of float32, which takes fewer operations than to keep its rounding errors.
+
+    A sum of float64 has to keep them.
+    """
+
+    def __init__(self, builder, kind):
+        self.builder, self.kind, self.is_wide = builder, kind, kind == WIDER
+        nothing = ir.Constant(vector(WIDER), [0.0] * WIDTH)
+        self.total, self.low = (cgutils.alloca_once_value(builder, nothing) for _ in range(2))
+
+    def add(self, parts):
+        """Add some vectors."""
+        builder, total = self.builder, self.builder.load(self.total)
+        if self.is_wide:
+            for part in parts:
+                total, error = two_sum(builder, total, part)
+                builder.store(builder.fadd(builder.load(self.low), error), self.low)
+        else:
+            parts = [builder.fpext(part, total.type) for part in parts]
+            total = builder.fadd(total, _tree(parts, builder.fadd))
+        builder.store(total, self.total)
+
+    def result(self):
+        """Return the sum of all entries and its rounding error."""
+        builder, total, low = self.builder, self.builder.load(self.total), self.builder.load(self.low)
+        while total.type.count > 1:
+            if self.is_wide:
+                total, error = two_sum(builder, *_halves(builder, total))
+                low = builder.fadd(builder.fadd(*_halves(builder, low)), error)
+            else:
+                total = builder.fadd(*_halves(builder, total))
+        total = _first(builder, total)
+        if self.is_wide:
+            return total, _first(builder, low)
+        rounded = builder.fptrunc(total, self.kind)
+        return rounded, builder.fptrunc(builder.fsub(total, builder.fpext(rounded, WIDER)), self.kind)
+
+
 @intrinsic
 def sum_of(typing_context, row, place, count, without):
     """Return the sum of `count` entries of a row, its rounding error, and how many were left out.
 
-    Left out are the entries that equal `without`. A sum of float32 is had in float64, which takes fewer operations than
-    to keep the rounding errors, as a sum of float64 has to.
+    Left out are the entries that equal `without`.
     """
 
     def generate(context, builder, signature, arguments):
         row, place, count, without = arguments
         source = Row(context, builder, signature.args[0], row, place)
         zero, one = (ir.Constant(vector(source.kind), [value] * WIDTH) for value in (0.0, 1.0))
-        is_wide = source.size == 8
-        nothing = zero if is_wide else ir.Constant(vector(WIDER), [0.0] * WIDTH)
-        places = [cgutils.alloca_once_value(builder, value) for value in (nothing, zero, zero)]
-        without = _splat(builder, without)
+        total, left, without = (
+            _Total(builder, source.kind),
+            cgutils.alloca_once_value(builder, zero),
+            _splat(builder, without),
+        )
 
         def step(values):
-            total, low, left = map(builder.load, places)
             are_left = [builder.fcmp_ordered("==", value, without) for value in values]
-            parts = [builder.select(is_left, zero, value) for is_left, value in zip(are_left, values, strict=True)]
-            if is_wide:
-                for part in parts:
-                    total, error = two_sum(builder, total, part)
-                    low = builder.fadd(low, error)
-            else:
-                parts = [builder.fpext(part, nothing.type) for part in parts]
-                total = builder.fadd(total, _tree(parts, builder.fadd))
-            left = builder.fadd(left, _tree([builder.select(is_left, one, zero) for is_left in are_left], builder.fadd))
-            for result, place in zip((total, low, left), places, strict=True):
-                builder.store(result, place)
+            total.add([builder.select(is_left, zero, value) for is_left, value in zip(are_left, values, strict=True)])
+            ones = _tree([builder.select(is_left, one, zero) for is_left in are_left], builder.fadd)
+            builder.store(builder.fadd(builder.load(left), ones), left)
 
-        source.each(count, zero, step)
-        total, low, left = map(builder.load, places)
-        while left.type.count > 1:
-            left = builder.fadd(*_halves(builder, left))
-            if is_wide:
-                total, error = two_sum(builder, *_halves(builder, total))
-                low = builder.fadd(builder.fadd(*_halves(builder, low)), error)
-            else:
-                total = builder.fadd(*_halves(builder, total))
-        total, low, left = (_first(builder, value) for value in (total, low, left))
-        if not is_wide:
-            exact, total = total, builder.fptrunc(total, source.kind)
-            low = builder.fptrunc(builder.fsub(exact, builder.fpext(total, exact.type)), source.kind)
-        return context.make_tuple(builder, signature.return_type, [total, low, left])
+        _each([source], count, zero, step)
+        counted = builder.load(left)
+        while counted.type.count > 1:
+            counted = builder.fadd(*_halves(builder, counted))
+        return context.make_tuple(builder, signature.return_type, [*total.result(), _first(builder, counted)])
 
     return types.UniTuple(row.dtype, 3)(row, place, count, without), generate
+
+
+def summing(formula):
+    """Return an intrinsic that sums what a formula of products makes of the entries of two rows.
+
+    It takes the rows, each with where it begins, and how many entries; it returns the sum and its rounding error.
+    """
+
+    @intrinsic
+    def sum_of_terms(typing_context, row, place, other, other_place, count):
+        def generate(context, builder, signature, arguments):
+            row, place, other, other_place, count = arguments
+            rows = [
+                Row(context, builder, signature.args[0], row, place),
+                Row(context, builder, signature.args[2], other, other_place),
+            ]
+            total = _Total(builder, rows[0].kind)
+
+            def step(*values):
+                entries = ([Terms(builder, value) for value in vectors] for vectors in values)
+                total.add([formula(*pair).value for pair in zip(*entries, strict=True)])
+
+            _each(rows, count, ir.Constant(vector(rows[0].kind), [0.0] * WIDTH), step)
+            return context.make_tuple(builder, signature.return_type, total.result())
+
+        return types.UniTuple(row.dtype, 2)(row, place, other, other_place, count), generate
+
+    return sum_of_terms
