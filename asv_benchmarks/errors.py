@@ -81,7 +81,7 @@ def main(names):
     """Print the figures of the activations of these names, and of the package, as JSON."""
     figures = {"package wheel bytes": wheel_bytes()}
     figures["package modules imported"] = int(subprocess.check_output([sys.executable, "-c", MODULES], text=True))
-    for name in names:
+    for name in filter(na.registry.__contains__, names):  # an older commit has fewer
         function = na.registry[name]
         errors = elementwise_errors(function) if isinstance(function, Elementwise) else row_errors(function)
         figures |= {f"{name} {which} ULP": float(error) for which, error in errors.items()}

@@ -79,14 +79,17 @@ def digests(folder):
 
 
 def compute(folder, names, parts):
-    """Return the figures of activations and of the package in a folder; what cannot be had is said on stderr."""
+    """Return the figures of activations and of the package in a folder; those that a commit has not are left out.
+
+    Raises
+    ------
+    NoFigures
+        If a part cannot be computed.
+    """
     figures = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for future in [pool.submit(part_of, folder, part, names) for part in parts]:
-            try:
-                figures |= future.result()
-            except NoFigures as reason:
-                print(f"no figures: {reason}", file=sys.stderr)
+            figures |= future.result()
     return figures
 
 
@@ -96,5 +99,5 @@ def bound(name):
 
 
 def is_worse(name, before, after):
-    """Return whether a figure grew beyond its bound."""
-    return after > before * (1 + bound(name)) + 1e-9
+    """Return whether a figure grew beyond its bound, or is none."""
+    return not after <= before * (1 + bound(name)) + 1e-9

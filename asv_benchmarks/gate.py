@@ -17,7 +17,7 @@ from pathlib import Path
 
 import exact
 from peer_worker import Case
-from peers import Worker
+from peers import Worker, comparable
 
 ROOT = Path(__file__).parents[1]
 PARTS = (*exact.MODELS, *exact.CAPABILITIES, "errors")
@@ -37,7 +37,7 @@ def git(*arguments):
     """Return what git prints."""
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True)
     if done.returncode:
-        raise SystemExit(f"git {' '.join(arguments)}: {done.stderr.decode().strip()}")
+        raise RuntimeError(f"git {' '.join(arguments)}: {done.stderr.decode().strip()}")
     return done.stdout
 
 
@@ -53,10 +53,11 @@ def described(commit):
     return git("log", "-1", "--format=%h %s", commit).decode().strip()
 
 
-def changed(base, head):
-    """Return the names of the activations of which a figure can differ between the packages in two folders."""
-    before, after = exact.digests(base), exact.digests(head)
-    return [name for name in before | after if before.get(name) != after.get(name)]
+def chosen(before, after, names):
+    """Return the activations to compare, from the digests of both sides: those named, else all that can differ."""
+    if unknown := set(names or ()) - (before | after).keys():
+        raise RuntimeError(f"no activation of either side: {', '.join(sorted(unknown))}")
+    return names or [name for name in before | after if before.get(name) != after.get(name)]
 
 
 def compare_figures(before, after):
@@ -80,15 +81,14 @@ def list_cases(names):
     """Return the cases to time: both directions, with out=, on one thread."""
     from numact import registry
 
-    found = []
-    for name in names:
-        if name in registry and len(registry[name]._sample(0.0)) == 1:
-            is_rowwise = not hasattr(registry[name], "grad")
-            for shape, axis in CASES[is_rowwise]:
-                found += [
-                    Case(name, way, "float32", math.prod(shape), shape, axis, True) for way in ("forward", "backward")
-                ]
-    return found
+    ways = ("forward", "backward")
+    return [
+        Case(name, way, "float32", math.prod(shape), shape, axis, True)
+        for name in names
+        if name in comparable()
+        for shape, axis in CASES[not hasattr(registry[name], "grad")]
+        for way in ways
+    ]
 
 
 def race(case, workers):
@@ -184,7 +184,8 @@ def main(arguments=None):
     with contextlib.ExitStack() as stack:
         base = unpack(options.base, stack.enter_context(tempfile.TemporaryDirectory()))
         head = unpack(options.head, stack.enter_context(tempfile.TemporaryDirectory())) if options.head else ROOT
-        names = options.function or changed(base, head)
+        digests = exact.digests(base), exact.digests(head)
+        names = chosen(*digests, options.function)
         print(f"activations whose kernels can differ: {', '.join(names) or 'none'}")
         parts = [part for part in options.part if names or part == "errors"]
         for part in list(parts):
@@ -192,10 +193,8 @@ def main(arguments=None):
                 print(f"skipped {part}: {reason}")
                 parts.remove(part)
         worse, better = compare_figures(*(exact.compute(folder, names, parts) for folder in (base, head)))
-        try:
-            slow = {} if options.exact or not names else compare_timings(names, base, head)
-        except RuntimeError as error:
-            raise SystemExit(f"no timings: {error}") from None
+        common = [name for name in names if all(name in side for side in digests)]
+        slow = {} if options.exact or not common else compare_timings(common, base, head)
     patterns = accepted(options.base, options.head or "HEAD")
     failed = {
         name: text for name, text in (worse | slow).items() if not any(fnmatch.fnmatch(name, p) for p in patterns)
@@ -208,4 +207,8 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (exact.NoFigures, RuntimeError) as error:  # nothing is known: neither that it is worse, nor that it is not
+        print(f"no comparison: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -113,7 +113,7 @@ def array(name):
 
 
 def elementwise_loops(function):
-    """Yield the name of each kernel of an elementwise activation, and the loops that it goes through."""
+    """Yield the name of each kernel of an elementwise activation, the functions of its loops, and its code."""
     function = getattr(function, "common", function)  # of commits that know one form only, that
     for which, formula in {
         "value": function._value,
@@ -129,11 +129,11 @@ def elementwise_loops(function):
         loop = kernel.function.py_func.__globals__["loop"]
         numbers = (types.float64,) * len(formula.parameters)
         loop.compile((array("x"),) * len(formula.inputs) + numbers + (array("out"),) * results)
-        yield which, [loop]
+        yield which, [loop], assembly(loop)
 
 
 def row_loops(function):
-    """Yield the name of each kernel of a row-wise activation, and the functions of the loops that it goes through.
+    """Yield the name of each kernel of a row-wise activation, the functions of the loops it goes through, and its code.
 
     Not those for a result in the place of an input.
     """
@@ -142,49 +142,45 @@ def row_loops(function):
         if isinstance(function, na.projections.Projection):
             kernel = cpu_gathered.kernel(function._formulas, which, DTYPE).function
             kernel.compile(arrays + (types.int64,) * 3)
-            yield which, list(called(kernel))
+            yield which, list(called(kernel)), assembly(kernel)
             continue
         scaled = getattr(function, "_scale", 1.0) != 1.0
-        made, apart = (cpu_rows.kernels.__wrapped__(function._formulas, which, DTYPE, scaled) for _ in range(2))
-        apart.long.function.py_func.__globals__["is_same"] = numba.njit(lambda array, out: False)
-        for name, kernel, other in (
-            (which, made.long.function, apart.long.function),
-            (f"{which} of columns", made.strip.function, apart.strip.function),
-        ):
+        made = cpu_rows.kernels.__wrapped__(function._formulas, which, DTYPE, scaled)
+        scope = made.long.function.py_func.__globals__
+        scope["is_same"] = numba.njit(lambda array, out: False)
+        for name, kernel in ((which, made.long.function), (f"{which} of columns", made.strip.function)):
             sizes = kernel.py_func.__code__.co_argcount - len(arrays) - 1  # as many as the commit has
-            for side in (kernel, other):
-                side.compile(arrays + (types.int64,) * sizes + (types.float64,))
-            yield name, list(called(kernel, in_code(kernel) - in_code(other)))
+            kernel.compile(arrays + (types.int64,) * sizes + (types.float64,))
+            yield name, list(called(kernel)), assembly(kernel)
 
 
-def in_code(function):
-    """Return the names of the functions that the machine code of a compiled function still has."""
+def assembly(function):
+    """Return the machine code of a function compiled once, with what it calls."""
     (compiled,) = function.overloads.values()
-    code, scope = compiled.library.get_asm_str(), function.py_func.__globals__
-    return {
-        name
-        for name, callee in scope.items()
-        for overload in getattr(callee, "overloads", {}).values()
-        if overload.fndesc.llvm_func_name in code
-    }
+    return compiled.library.get_asm_str()
 
 
-def called(function, skipped=()):
+def compiled_in(code, function):
+    """Return the versions of a function that are in a kernel's code: LLVM drops those of what is never the case."""
+    return [item for item in function.overloads.values() if item.fndesc.llvm_func_name in code]
+
+
+def called(function):
     """Yield each compiled function with loops of its own that a function calls, once; what it inlines has none."""
-    seen, waiting = set(), [function]
+    code, seen, waiting = assembly(function), set(), [function]
     while waiting:
         scope, names = waiting[-1].py_func.__globals__, waiting.pop().py_func.__code__.co_names
-        callees = [scope[name] for name in names if name not in skipped and hasattr(scope.get(name), "overloads")]
+        callees = [scope[name] for name in names if hasattr(scope.get(name), "overloads")]
         for callee in callees:
-            if callee not in seen and not callee.targetoptions.get("forceinline"):
+            if callee not in seen and compiled_in(code, callee) and not callee.targetoptions.get("forceinline"):
                 seen.add(callee)
                 waiting.append(callee)
                 if "range" in callee.py_func.__code__.co_names:
                     yield callee
 
 
-def hot_loops(functions):
-    """Return of each compiled function the loop that takes the most elements at a time: not one for what is left.
+def hot_loops(functions, code):
+    """Return of each function in a kernel's code the loop that takes most elements at a time: none for the rest.
 
     Nor one that calls others of the functions.
     """
@@ -192,7 +188,7 @@ def hot_loops(functions):
     for function in functions:
         scope, names = function.py_func.__globals__, function.py_func.__code__.co_names
         calls_others = any(scope.get(name) in functions for name in names)
-        for overload in function.overloads.values():
+        for overload in compiled_in(code, function):
             loops = [loop for loop in read_loops(overload.library) if not (calls_others and has_call(loop))]
             found += [max(loops, key=lambda loop: (loop.elements, len(loop.instructions)))] if loops else []
     return found
@@ -219,10 +215,10 @@ def estimate_cycles(loops):
 def main(names):
     """Print the figures of the activations of these names as JSON: of a kernel of several loops, their sums."""
     kernels = {}
-    for name in names:
+    for name in filter(na.registry.__contains__, names):  # an older commit has fewer
         function = na.registry[name]
         parts = elementwise_loops(function) if isinstance(function, Elementwise) else row_loops(function)
-        kernels |= {f"{name} {which}": hot_loops(compiled) for which, compiled in parts}
+        kernels |= {f"{name} {which}": hot_loops(compiled, code) for which, compiled, code in parts}
     every = [loop for loops in kernels.values() for loop in loops]
     cycles = iter(estimate_cycles(every))
     figures = {}

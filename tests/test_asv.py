@@ -28,7 +28,7 @@ def test_threads():
 def test_loops_that_a_call_runs():
     code = (
         "import sys; sys.argv[1:] = ['x86-64-v3']; import loops; "
-        "print({name: [loop.__name__ for loop in found] for name, found in loops.row_loops(loops.na.softmax)})"
+        "print({name: [loop.__name__ for loop in found] for name, found, _ in loops.row_loops(loops.na.softmax)})"
     )
     chosen = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """What does not depend on how busy the machine is; see exact.py."""
 
+import sys
 from pathlib import Path
 
 import exact
@@ -13,10 +14,12 @@ LOOP_FIGURES = ["registers for 64 bytes", "instructions per element", "cycles pe
 
 
 def compute(parts):
-    """Return the figures of the package that is measured; what cannot be had is said."""
+    """Return the figures of the package that is measured; which parts nobody can compute here is said on stderr."""
     names = [name for name in common.ALL if name in numact.registry]
-    possible = [part for part in parts if not exact.missing(part)]
-    return exact.compute(Path(numact.__file__).parents[1], names, possible)
+    missing = {part: reason for part in parts if (reason := exact.missing(part))}
+    for part, reason in missing.items():
+        print(f"no figures for {part}: {reason}", file=sys.stderr)
+    return exact.compute(Path(numact.__file__).parents[1], names, [part for part in parts if part not in missing])
 
 
 class _Figures:
