@@ -53,6 +53,7 @@ def folder(tmp_path_factory):
     np.save(folder / "x.npy", x)
     np.save(folder / "transposed.npy", x.T)
     np.save(folder / "odd.npy", x[:3, :0])
+    np.save(folder / "one.npy", x[0, 0])
     zarr.create_array(folder / "x.zarr", shape=x.shape, chunks=(400, 1500), dtype=x.dtype)[:] = x
     (folder / "short.npy").write_bytes((folder / "x.npy").read_bytes()[:5000])
     (folder / "empty.npy").write_bytes(b"")
@@ -67,13 +68,17 @@ def folder(tmp_path_factory):
         ("softmax", "x.npy", "b.zarr", {"axis": 0, "scale": 0.5}),
         ("logsumexp", "x.zarr", "d.npy", {"axis": 0}),
         ("glu", "transposed.npy", "e.npy", {"axis": 0}),
+        ("logsumexp", "x.npy", "f.zarr", {"axis": 0, "keepdims": True}),
+        ("logsumexp", "x.npy", "g.npy", {"axis": 1, "keepdims": True}),
+        ("logsumexp", "x.npy", "h.npy", {"axis": None}),
+        ("gelu", "one.npy", "i.npy", {}),
     ],
 )
 def test_the_output_is_that_of_the_whole_array(folder, tmp_path, name, source, target, parameters):
     done = run(folder, name, source, tmp_path / target, *(f"{key}={value}" for key, value in parameters.items()))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [file.name for file in tmp_path.iterdir()] == [target]
-    x = np.load(folder / ("transposed.npy" if source == "transposed.npy" else "x.npy"))
+    x = np.load(folder / (source if source.endswith(".npy") else "x.npy"))
     made = tmp_path / target
     found = np.load(made) if made.suffix == ".npy" else zarr.open_array(made, mode="r")[:]
     np.testing.assert_array_equal(found, na.registry[name](x, **parameters))

@@ -14,6 +14,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from numact.commands.names import find
 from numact.gated import Halved
+from numact.rows import Reduction
 
 PACKAGES = ("rich",)
 TILE = 4_194_304  # elements of a .npy file at a time: enough for all threads, and for a bar that moves
@@ -66,7 +67,10 @@ def write(function, source, target, keywords, dtype):
         raise FileNotFoundError(f"there is no folder {target.parent}")
     kept = [axis for axis in range(x.ndim) if sample.ndim == x.ndim or axis not in axes]
     tile = _tile(x, axes)
-    shape = [size // 2 if isinstance(function, Halved) and axis in axes else size for axis, size in enumerate(x.shape)]
+    shape = list(x.shape)
+    for axis in axes:
+        if isinstance(function, Halved | Reduction):
+            shape[axis] = shape[axis] // 2 if isinstance(function, Halved) else 1
     # Beside the output, hence on its disk, where to rename is one step.
     folder = tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent)
     try:
@@ -75,7 +79,7 @@ def write(function, source, target, keywords, dtype):
         for index in _with_progress(list(_indices(x.shape, tile, axes)), source.name):
             place = tuple(index[axis] for axis in kept)
             if isinstance(out, np.memmap):
-                function(np.asarray(x[index]), **keywords, out=out[place])
+                function(np.asarray(x[index]), **keywords, out=out[(*place, ...)])  # of no axes an array, too
             else:
                 out[place] = function(np.asarray(x[index]), **keywords)
         if isinstance(out, np.memmap):
