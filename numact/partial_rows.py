@@ -9,6 +9,7 @@ import numpy as np
 
 from numact import dispatch
 from numact.binding import Formula
+from numact.dispatch_rows import reduced_shape
 from numact.rowwise import (
     difference,
     logarithm,
@@ -54,7 +55,7 @@ def logsumexp_of_pair(maximum, rest):
 
 def pair_of_entries(x, scale, axis, keepdims=True):
     """Return the pairs of the entries along some axes, which are kept with size 1."""
-    maximum = x.max(axis=axis, keepdims=True)
+    maximum = _largest(x, axis)
     weights = _apply(entry_weight, x, maximum, scale=scale)
     is_leading = weights == 1
     others = np.where(is_leading, 0, weights)
@@ -63,11 +64,18 @@ def pair_of_entries(x, scale, axis, keepdims=True):
 
 def pair_of_pairs(pairs, scale, axis, keepdims=True):
     """Return the pairs of rows that are made of the pairs along some axes, which are kept with size 1."""
-    maximum = pairs.real.max(axis=axis, keepdims=True)
+    maximum = _largest(pairs.real, axis)
     weights = _apply(entry_weight, pairs.real, maximum, scale=scale)
     is_leading = weights == 1
     others = np.where(is_leading, pairs.imag, weights * (1 + pairs.imag))
     return _pair(maximum, others, is_leading, axis)
+
+
+def _largest(x, axes):
+    """Return the largest entries along some axes, which are kept with size 1; -inf of none."""
+    if all(x.shape[axis] for axis in axes):
+        return x.max(axis=axes, keepdims=True)
+    return np.full_like(x, -np.inf, shape=reduced_shape(x.shape, axes, True))
 
 
 def _pair(maximum, others, is_leading, axis):

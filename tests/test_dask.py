@@ -153,6 +153,27 @@ def test_xarray_stays_lazy_along_a_split_dimension():
     assert all(isinstance(variable.data, da.Array) for variable in data.data_vars.values())
 
 
+@pytest.mark.parametrize("chunks", [CHUNKS, (5, 500)])
+def test_masks_that_are_no_dask_arrays(chunks):
+    x, mask = entries(8), np.random.default_rng(9).random(SHAPE) < 0.5
+    lazy, exact = da.from_array(x, chunks), na.softmax(x, mask=mask)
+    for given in (mask, mask.tolist(), da.from_array(mask, (4, 100))):
+        np.testing.assert_allclose(na.softmax(lazy, mask=given).compute(), exact, rtol=1e-6)
+        np.testing.assert_allclose(na.softmax(lazy, -1, given).compute(), exact, rtol=1e-6)
+    assert (na.softmax(lazy, mask=False).compute() == 0).all()
+    with pytest.raises(TypeError, match="mask has dtype int64; it must be bool"):
+        na.softmax(lazy, mask=mask.astype(np.int64))
+
+
+@pytest.mark.parametrize("name", SOFTMAXES)
+def test_chunks_without_entries(name):
+    x, function = entries(10, (4, 30)), na.registry[name]
+    lazy = da.concatenate([da.from_array(part, -1) for part in (x[:, :0], x[:, :17], x[:, 17:17], x[:, 17:])], axis=1)
+    np.testing.assert_allclose(function(lazy).compute(), function(x), rtol=1e-6)
+    found = function.backward(function(lazy), lazy).compute()
+    np.testing.assert_allclose(found, function.backward(function(x), x), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_masks_and_scales_along_a_split_axis(name):
     scale = -2.0

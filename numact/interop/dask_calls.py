@@ -10,7 +10,7 @@ import numpy as np
 
 from numact import dispatch, partial_projections, partial_rows
 from numact.base import Elementwise
-from numact.dispatch_rows import normalize, reduced_shape
+from numact.dispatch_rows import check_mask, normalize, reduced_shape
 from numact.foreign import Call
 from numact.gated import Halved
 from numact.losses import SoftmaxCrossEntropy
@@ -23,14 +23,20 @@ def call(call):
     call.refuse_out("a Dask array is computed later")
     if isinstance(call.function, SoftmaxCrossEntropy):
         raise TypeError("softmax_cross_entropy takes no Dask arrays: use log_softmax, or compute the logits")
+    if isinstance(call.function, Halved) or not isinstance(call.function, Elementwise):
+        call = call.named()
     arguments, keywords = call.exchanged({})
-    lists = {place: np.asarray(value) for place, value in enumerate(arguments) if isinstance(value, list)}
-    call = Call(call.method, call.exchanged(lists)[0], keywords)
+    plain = {
+        place: np.asarray(value)
+        for place, value in [*enumerate(arguments), *keywords.items()]
+        if (isinstance(value, list) and place != "axis") or (isinstance(value, bool) and place == "mask")
+    }
+    call = Call(call.method, *call.exchanged(plain))
     arrays = {place: da.asarray(value) for place, value in call.arrays.items()}
     if isinstance(call.function, Halved):
-        return _halved(call.named(), arrays)
+        return _halved(call, arrays)
     if not isinstance(call.function, Elementwise):
-        return _on_rows(call.named(), arrays)
+        return _on_rows(call, arrays)
     if call.gives_several():
         return _gradients(call, arrays)
     return _on_chunks(_function(call, arrays), *arrays.values())
@@ -135,6 +141,8 @@ def _on_rows(call, arrays):
     if not isinstance(arrays.get(place), da.Array):
         raise TypeError(f"{call.function.__name__}.{call.method.__name__} needs an array of which to take rows")
     x = arrays[place]
+    if "mask" in arrays:
+        check_mask((), arrays["mask"].dtype, ())
     axes = normalize(call.keywords["axis"], x.ndim) if reduces else normalize(call.keywords["axis"], x.ndim)[:1]
     if reduces and not is_value:
         arrays[0] = _expanded(call, arrays.get(0), x, axes)
