@@ -128,6 +128,15 @@ def test_torch_gradients_are_those_of_the_cpu(name):
         np.testing.assert_allclose(computed, expected, rtol=1e-13, atol=1e-15)
 
 
+def test_torch_refuses_a_gradient_from_what_was_overwritten():
+    x = torch.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    kept = torch.exp(x)
+    with torch.no_grad():
+        na.relu6(kept, out=kept)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+
+
 def test_torch_gradients_on_a_stream_of_the_callers():
     x, stream = torch.randn(1 << 20, device="cuda", requires_grad=True), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -101,6 +101,37 @@ def test_what_a_gradient_does_not_go_through_is_refused():
         assert na.relu.grad(x).tolist() == [1.0, 1.0, 1.0]
 
 
+def test_a_backward_pass_that_needs_what_was_overwritten_is_refused():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    kept = torch.exp(x)  # its gradient is had from its result
+    with torch.no_grad():
+        na.relu6(kept, out=kept)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+    factor = torch.tensor([-1.0, 2.0])
+    product = factor * x
+    nt.ReLU(inplace=True)(factor)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+    with torch.inference_mode():
+        assert na.relu(factor, out=torch.empty(2)).tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda x, t: na.leaky_relu(x, t), "negative_slope"),
+        (lambda x, t: na.softmax(x, scale=t), "scale"),
+        (lambda x, t: na.softmax_cross_entropy(x, t.expand(x.shape)), "labels"),
+        (lambda x, t: nt.Activation(na.squareplus, b=nn.Parameter(t.detach()))(x), "b"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")  # torch's own, where one is a parameter
+def test_a_gradient_that_there_is_not_is_not_left_out_in_silence(make, name):
+    with pytest.raises(TypeError, match=f"{name} requires a gradient, which numact does not give"):
+        make(torch.ones(3, 4), torch.tensor(0.25, requires_grad=True))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

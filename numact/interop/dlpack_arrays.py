@@ -3,9 +3,9 @@
 from cuda.core.utils import StridedMemoryView
 
 from numact.interop import numba_arrays
-from numact.interop.numba_arrays import empty, on_stream, stream
+from numact.interop.numba_arrays import empty, note_write, on_stream, stream
 
-__all__ = ["device", "dtype", "empty", "follow", "interface", "on_stream", "plain", "stream"]
+__all__ = ["device", "dtype", "empty", "follow", "interface", "note_write", "on_stream", "plain", "stream"]
 LEGACY = 1  # DLPack's number of the default stream
 
 

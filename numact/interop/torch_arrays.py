@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from torch.autograd.graph import increment_version
 
 
 def device(array):
@@ -58,3 +59,8 @@ def on_stream(array, handle):
 
 def follow(array, others):
     """Do nothing: tensors name no stream."""
+
+
+def note_write(array):
+    """Tell autograd that a tensor changes: it refuses a backward pass for which it has kept what was there."""
+    increment_version(array)

@@ -2,6 +2,7 @@
 
 import torch
 from torch.autograd import forward_ad
+from torch.autograd.graph import increment_version
 
 from numact.base import Elementwise
 from numact.foreign import through_numpy
@@ -23,12 +24,19 @@ def _call(call):
     if torch.is_grad_enabled() and any(getattr(value, "requires_grad", False) for value in (*tensors.values(), *outs)):
         if call.method.__name__ != "__call__":
             raise TypeError(f"{call.function.__name__}.{call.method.__name__}: {DISABLED}")
+        for place in tensors.keys() - set(_places(call)):
+            if tensors[place].requires_grad:
+                raise TypeError(f"{call.name(place)} requires a gradient, which numact does not give: detach() it")
         if call.out is not None and call.out is not call.arrays.get(0):
             call.refuse_out("automatic differentiation writes no other tensor than x itself")
         return Differentiated.apply(call, *tensors.values())
     if any(tensor.is_cuda for tensor in tensors.values()):  # refused for its gradient alone
         return call(call.apply(torch.Tensor.detach), call.apply_to_outs(torch.Tensor.detach))
-    return through_numpy(call, view, wrap)
+    result = through_numpy(call, view, wrap)
+    for out in outs:
+        if isinstance(out, torch.Tensor):
+            increment_version(out)  # autograd refuses a backward pass for which it has kept what was there
+    return result
 
 
 class Differentiated(torch.autograd.Function):

@@ -22,6 +22,7 @@ from numact.targets.cuda_launch import (
     start,
     start_on,
     view,
+    view_to_write,
 )
 from numact.targets.cuda_memory import VECTOR, access, conversions, kind_of
 
@@ -37,6 +38,7 @@ __all__ = [
     "start",
     "start_on",
     "view",
+    "view_to_write",
 ]
 THREADS = 256  # of a block
 
@@ -126,6 +128,7 @@ def plain_arrays(interop, arrays, out):
         out = interop.empty(arrays[-1], shape, dtype)
         pointers.append(interop.plain(out)[0] if size else 0)
     else:
+        interop.note_write(out)
         written, nbytes = pointers[-1], size * common.storage(dtype).itemsize
         for pointer in pointers:
             if pointer != written and abs(pointer - written) < nbytes:
@@ -158,7 +161,7 @@ def prepare(interop, arrays, out):
     views = {name: view(interop, array) for name, array in arrays.items()}
     dtype = dispatch.common_dtype({name: item.dtype for name, item in views.items()})
     shape = dispatch.broadcast_shape({name: item.shape for name, item in views.items()})
-    target = None if out is None else view(interop, out)
+    target = None if out is None else view_to_write(interop, out)
     if target is not None:
         dispatch.check_out(target.shape, target.dtype, target.read_only, shape, dtype)
     return list(views.values()), dtype, shape, target

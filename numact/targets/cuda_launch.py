@@ -106,6 +106,12 @@ def view(interop, array):
     return View(array, dtype, shape, tuple(strides), pointer, read_only)
 
 
+def view_to_write(interop, array):
+    """Return the `View` of an array that is about to be written."""
+    interop.note_write(array)
+    return view(interop, array)
+
+
 def merged(shape, views):
     """Return the shape of the fewest axes that step through views of a shape alike, and the strides of each by axis.
 

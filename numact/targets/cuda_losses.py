@@ -185,7 +185,7 @@ def cross_entropy(interop, options, logits, labels, grad_output, out, wants_loss
     x, target_labels = cuda.view(interop, logits), cuda.view(interop, labels)
     made = dispatch_losses.plan(options, (x.shape, x.dtype), (target_labels.shape, target_labels.dtype))
     parts, each = made.kind == "parts", options.reduction == "none"
-    target = None if out is None else cuda.view(interop, out)
+    target = None if out is None else cuda.view_to_write(interop, out)
     if target is not None:
         expected = made.shape if wants_gradient else made.rows if each else ()
         dispatch.check_out(target.shape, target.dtype, target.read_only, expected, made.dtype)

@@ -169,7 +169,7 @@ def reduction(interop, formulas, x, axis, keepdims, out):
     axes = dispatch_rows.normalize(axis, len(shape))
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
     if out is not None:
-        written = target.view(interop, out)
+        written = target.view_to_write(interop, out)
         dispatch.check_out(written.shape, written.dtype, written.read_only, final, dtype)
     flat, rows = _rows(interop, x, item, axes, dtype)
     rows = math.prod(dispatch_rows.reduced_shape(shape, axes, False)) // rows[2], *rows[1:]  # of no entries, too
@@ -188,7 +188,7 @@ def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
     dispatch_rows.check_gradient(grad.shape, final)
     if out is not None:
-        written = target.view(interop, out)
+        written = target.view_to_write(interop, out)
         dispatch.check_out(written.shape, written.dtype, written.read_only, shape, dtype)
     result = interop.empty(x, shape, dtype)
     if math.prod(shape) == 0:

@@ -12,7 +12,7 @@ from numact import dispatch
 from numact.targets import common
 from numact.targets import cuda as elements
 from numact.targets.cuda import IDENTITY, described, launch_elementwise, lead, prepare
-from numact.targets.cuda_launch import launch, overlaps, view
+from numact.targets.cuda_launch import launch, overlaps, view, view_to_write
 
 # What stands at (i, k, j) of arrays seen as three axes, computed and, where a result is to be summed, added up over the
 # k of each segment, by a block for as many j as it has columns. Results that are not summed are stored meanwhile.
@@ -62,7 +62,7 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
     inputs, dtype, shape, _ = prepare(interop, arrays, None)
     x = lead(interop, arrays, None)
     owns = dict(zip(arrays, (item.shape if summed else shape for item in inputs), strict=True))
-    targets = {name: view(interop, out) for name, out in outs.items() if out is not None}
+    targets = {name: view_to_write(interop, out) for name, out in outs.items() if out is not None}
     for name, target in targets.items():
         dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
     repeating = {owns[name] for name in outs if owns[name] != shape}
