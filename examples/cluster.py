@@ -14,17 +14,23 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import zarr
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster, performance_report
 
 import numact as na
 
 
 def make_scores(path, rows, columns, chunk):
-    """Write random scores in square chunks, so that every row is split."""
+    """Write random scores in square chunks, so that every row is split; those of an earlier run are kept."""
     if path.exists():
+        kept = zarr.open_array(path, mode="r")
+        if (kept.shape, kept.chunks) != ((rows, columns), (min(chunk, rows), min(chunk, columns))):
+            raise ValueError(f"{path} has the shape {kept.shape} in chunks of {kept.chunks}; remove it first")
         return
     random = da.random.default_rng(0).normal(size=(rows, columns), chunks=(chunk, chunk)).astype(np.float32)
-    random.to_zarr(path)
+    part = path.with_suffix(".part")
+    random.to_zarr(part, overwrite=True)
+    part.rename(path)  # whole, or not there
 
 
 def compile_kernels():
@@ -44,13 +50,20 @@ def compute(scores, weights):
     return seconds, float(abs(sums - 1).max().compute())
 
 
+def positive(text):
+    """Return a number of one or more."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def main():
     """Run the cluster; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; default: 2")
-    parser.add_argument("--memory", default="1GB", help="of each worker; default: 1GB")
-    parser.add_argument("--shape", type=int, nargs=2, default=(16_384, 16_384), metavar=("ROWS", "COLUMNS"))
-    parser.add_argument("--chunk", type=int, default=2_048, help="rows and columns of a chunk; default: 2048")
+    parser.add_argument("--workers", type=positive, default=2, help="processes of one thread each; default: 2")
+    parser.add_argument("--memory", type=parse_bytes, default="1GB", help="of each worker; default: 1GB")
+    parser.add_argument("--shape", type=positive, nargs=2, default=(16_384, 16_384), metavar=("ROWS", "COLUMNS"))
+    parser.add_argument("--chunk", type=positive, default=2_048, help="rows and columns of a chunk; default: 2048")
     parser.add_argument("--output", type=Path, default=Path("cluster"), help="folder; default: cluster")
     options = parser.parse_args()
     try:
@@ -65,7 +78,11 @@ def main():
         ) as cluster,
         Client(cluster) as client,
     ):
-        make_scores(scores, *options.shape, options.chunk)
+        try:
+            make_scores(scores, *options.shape, options.chunk)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
         client.run(compile_kernels)
         with performance_report(filename=options.output / "report.html"):
             seconds, error = compute(scores, weights)

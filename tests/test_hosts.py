@@ -50,6 +50,23 @@ def test_rows_of_a_frame_along_either_axis(name, axis):
     same(function.backward(result, FRAME, axis=axis), function.backward(np.asarray(result), X, axis=axis))
 
 
+def test_rows_of_columns_of_several_dtypes():
+    mixed = pd.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, -1.5]})
+    expected = na.softmax(mixed.astype("float64"))
+    for frame in (mixed, mixed.convert_dtypes(), mixed.astype({"a": "Int64", "b": "boolean"})):
+        pd.testing.assert_frame_equal(na.softmax(frame), expected)
+    whole = pd.DataFrame({"a": [1, 2], "b": [3, 4]}, dtype="Int64")
+    pd.testing.assert_frame_equal(na.softmax(whole), na.softmax(whole.astype("int64")))
+    mask = pd.DataFrame({"a": [True, False], "b": [True, True]}, dtype="boolean")
+    pd.testing.assert_frame_equal(na.softmax(whole, mask=mask), na.softmax(whole, mask=mask.astype(bool)))
+    whole.iloc[0, 0] = pd.NA
+    assert na.softmax(whole).isna().to_numpy().tolist() == [[True, True], [False, False]]
+    series = pd.Series([1.0, None, 2.0], dtype="Float32")
+    assert na.logsumexp(series[::2]).dtype == np.float32
+    with pytest.raises(TypeError, match="dtype object"):
+        na.softmax(pd.DataFrame({"number": [1], "word": ["gelu"]}))
+
+
 def test_pandas_aligns_elements_and_refuses_to_mix_up_rows():
     series, turned = FRAME["u"], FRAME["v"][::-1]
     same(na.swiglu(series, turned), na.swiglu(X[:, 0], X[:, 1]))

@@ -113,6 +113,8 @@ def test_a_backward_pass_that_needs_what_was_overwritten_is_refused():
     nt.ReLU(inplace=True)(factor)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         product.sum().backward()
+    with pytest.raises(TypeError, match="out has elements that lie in the same place"):
+        na.relu(torch.ones(4, 6), out=torch.empty(6).expand(4, 6))
     with torch.inference_mode():
         assert na.relu(factor, out=torch.empty(2)).tolist() == [0.0, 2.0]
 
@@ -147,7 +149,10 @@ def test_a_tensor_whose_memory_is_not_what_it_says_is_refused(make, message):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when forward-mode is first used
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated")
 def test_transforms_of_torch_are_refused():
+    with pytest.raises(TypeError, match=r"torch\.jit\.trace would keep the result"):
+        torch.jit.trace(na.gelu, (torch.ones(3),))
     x = torch.ones(2, 3)
     for transformed in (torch.vmap(na.gelu), torch.func.grad(lambda x: na.gelu(x).sum())):
         with pytest.raises(TypeError, match=r"inside torch.vmap or torch.func: numact takes whole arrays"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from numact import dispatch
 from numact.base import Elementwise
 from numact.gated import Halved
 from numact.losses import SoftmaxCrossEntropy
@@ -20,7 +21,7 @@ def call(call):
     x = call.arrays.get(int(call.method.__name__ == "backward"), call.keywords.get("output"))
     if not isinstance(call.function, Halved):
         _check_labels(call, x)
-    result = call(call.apply(lambda value: value.to_numpy()))
+    result = call(call.apply(_values))
     if isinstance(result, tuple):
         return tuple(_labelled(np.asarray(item), x, axis) for item in result)
     return _labelled(np.asarray(result), x, axis)
@@ -50,6 +51,23 @@ class AsUfunc:
     def __call__(self, *arrays):
         """Make the call with what pandas has taken out of its own arrays."""
         return self._call(dict(zip(self._call.arrays, arrays, strict=True)))
+
+
+def _values(x):
+    """Return the values of a Series or a DataFrame; where pandas would give objects, in the dtype of the result.
+
+    That is the case of columns of several dtypes and of pandas' own, in which an absent value becomes NaN.
+    """
+    values = x.to_numpy()
+    if values.dtype != object:
+        return values
+    kinds = {str(name): kind for name, kind in (x.dtypes.items() if isinstance(x, pd.DataFrame) else [("x", x.dtype)])}
+    if all(map(pd.api.types.is_bool_dtype, kinds.values())):
+        return x.to_numpy(dtype=bool)
+    if not all(map(pd.api.types.is_numeric_dtype, kinds.values())):
+        return values
+    names = {name: getattr(kind, "numpy_dtype", kind).name for name, kind in kinds.items()}
+    return x.to_numpy(dtype=dispatch.common_dtype(names), na_value=np.nan)
 
 
 def _check_labels(call, x):

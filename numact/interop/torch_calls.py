@@ -12,6 +12,8 @@ DISABLED = "it has no gradient of its own; call it under torch.no_grad(), or on 
 
 def call(call):
     """Make a call on the tensors' own memory, and note it for the backward pass where a gradient is required."""
+    if torch.jit.is_tracing():
+        raise TypeError("torch.jit.trace would keep the result as a constant, as numact's calls are no part of a graph")
     if torch.compiler.is_compiling():  # the graph ends before the call, and another one begins behind it
         return torch.compiler.disable(_call)(call)
     return _call(call)
@@ -32,10 +34,12 @@ def _call(call):
         return Differentiated.apply(call, *tensors.values())
     if any(tensor.is_cuda for tensor in tensors.values()):  # refused for its gradient alone
         return call(call.apply(torch.Tensor.detach), call.apply_to_outs(torch.Tensor.detach))
+    written = [out for out in outs if isinstance(out, torch.Tensor)]
+    if any(step == 0 and size > 1 for out in written for size, step in zip(out.shape, out.stride(), strict=True)):
+        raise TypeError("out has elements that lie in the same place; pass clone() of it")
     result = through_numpy(call, view, wrap)
-    for out in outs:
-        if isinstance(out, torch.Tensor):
-            increment_version(out)  # autograd refuses a backward pass for which it has kept what was there
+    for out in written:
+        increment_version(out)  # autograd refuses a backward pass for which it has kept what was there
     return result
 
 
