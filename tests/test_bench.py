@@ -47,6 +47,7 @@ def test_table_file_picture_and_comparison(tmp_path):
         (["--compare", "absent.json"], "cannot read absent.json"),
         (["--compare", __file__], "is no file that `python -m numact bench --json` has written"),
         (["--json", "absent/bench.json"], "there is no folder for absent/bench.json"),
+        (["--json", "."], ". is a folder, and no file to write"),
         (["--plot", "bench.xyz"], "--plot cannot write bench.xyz; it writes"),
     ],
 )

@@ -112,6 +112,7 @@ def run(code):
 @pytest.mark.parametrize("call", ["", "na.gelu(__import__('numpy').ones(3))"])
 def test_import_brings_nothing_optional(call):
     names = "numba.cuda cupy torch scipy rich ml_dtypes jax matplotlib sklearn mpmath"
+    names += " pandas xarray dask distributed zarr bokeh"
     # Numba itself imports SciPy where it is installed.
     code = "import sys, numba\nbefore = set(sys.modules)\nimport numact as na\n"
     found = run(f"{code}{call}\nprint([n for n in {names.split()!r} if n in sys.modules.keys() - before])")

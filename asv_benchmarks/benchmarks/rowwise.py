@@ -26,3 +26,9 @@ class RowWise:
     def time_call(self, *case):
         """Time a call that writes into an array there is."""
         self.call()
+
+
+class HalfTypes(RowWise):
+    """The same of half types, for one length."""
+
+    params = (common.ROWWISE, ["forward", "backward"], common.few(["float16", "bfloat16"]), [1_024], [-1, 0])

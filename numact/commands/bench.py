@@ -154,6 +154,8 @@ def check_paths(options):
     for path in filter(None, (options.json, options.plot)):
         if not Path(path).absolute().parent.is_dir():
             raise ValueError(f"there is no folder for {path}")
+        if Path(path).is_dir():
+            raise ValueError(f"{path} is a folder, and no file to write")
     if options.plot:
         try:
             from matplotlib.figure import Figure
