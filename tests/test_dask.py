@@ -160,9 +160,11 @@ def test_masks_that_are_no_dask_arrays(chunks):
     for given in (mask, mask.tolist(), da.from_array(mask, (4, 100))):
         np.testing.assert_allclose(na.softmax(lazy, mask=given).compute(), exact, rtol=1e-6)
         np.testing.assert_allclose(na.softmax(lazy, -1, given).compute(), exact, rtol=1e-6)
-    assert (na.softmax(lazy, mask=False).compute() == 0).all()
-    with pytest.raises(TypeError, match="mask has dtype int64; it must be bool"):
-        na.softmax(lazy, mask=mask.astype(np.int64))
+    for given in (False, np.False_):
+        assert (na.softmax(lazy, mask=given).compute() == 0).all()
+    for given in (mask.astype(np.int64), 1):
+        with pytest.raises(TypeError, match="mask has dtype int64; it must be bool"):
+            na.softmax(lazy, mask=given)
 
 
 @pytest.mark.parametrize("name", SOFTMAXES)

@@ -26,11 +26,11 @@ def call(call):
     if isinstance(call.function, Halved) or not isinstance(call.function, Elementwise):
         call = call.named()
     arguments, keywords = call.exchanged({})
-    plain = {
-        place: np.asarray(value)
-        for place, value in [*enumerate(arguments), *keywords.items()]
-        if (isinstance(value, list) and place != "axis") or (isinstance(value, bool) and place == "mask")
-    }
+    lists = {place: value for place, value in [*enumerate(arguments), *keywords.items()] if isinstance(value, list)}
+    lists.pop("axis", None)
+    if "mask" not in call.arrays and keywords.get("mask") is not None:
+        lists["mask"] = keywords["mask"]  # a truth value stands for an array, too
+    plain = {place: np.asarray(value) for place, value in lists.items()}
     call = Call(call.method, *call.exchanged(plain))
     arrays = {place: da.asarray(value) for place, value in call.arrays.items()}
     if isinstance(call.function, Halved):

@@ -61,12 +61,12 @@ def _values(x):
     values = x.to_numpy()
     if values.dtype != object:
         return values
-    kinds = {str(name): kind for name, kind in (x.dtypes.items() if isinstance(x, pd.DataFrame) else [("x", x.dtype)])}
-    if all(map(pd.api.types.is_bool_dtype, kinds.values())):
+    kinds = list(x.dtypes) if isinstance(x, pd.DataFrame) else [x.dtype]
+    if all(map(pd.api.types.is_bool_dtype, kinds)):
         return x.to_numpy(dtype=bool)
-    if not all(map(pd.api.types.is_numeric_dtype, kinds.values())):
+    if not all(map(pd.api.types.is_numeric_dtype, kinds)):
         return values
-    names = {name: getattr(kind, "numpy_dtype", kind).name for name, kind in kinds.items()}
+    names = {f"column {place}": getattr(kind, "numpy_dtype", kind).name for place, kind in enumerate(kinds)}
     return x.to_numpy(dtype=dispatch.common_dtype(names), na_value=np.nan)
 
 
