@@ -5,6 +5,7 @@ import dis
 import hashlib
 import inspect
 import linecache
+import sys
 import types
 from functools import cache, cached_property
 from numbers import Real
@@ -89,6 +90,10 @@ class Formula:
 
     def __repr__(self):
         return f"<formula {self.__name__}{self.__signature__}>"
+
+    def __reduce__(self):
+        is_there = getattr(sys.modules.get(self.__module__), self.__qualname__, None) is self
+        return self.__qualname__ if is_there else (Formula, (self.formula,))
 
     def __call__(self, *arguments):
         """Return the value at Python numbers, computed in float64."""

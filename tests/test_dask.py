@@ -307,3 +307,40 @@ def test_the_example_on_a_zarr_store(tmp_path):
     scores, weights = (zarr.open_array(tmp_path / name, mode="r")[:] for name in ("scores.zarr", "weights.zarr"))
     np.testing.assert_allclose(weights, na.softmax(na.gelu(scores), axis=1), rtol=1e-6)
     assert "Dask Performance Report" in (tmp_path / "report.html").read_text()
+
+
+OWN = """
+import dask.array as da, numact as na
+from distributed import Client, LocalCluster
+from numact.elementary import exp
+
+@na.activation
+def bell(x, width=1.0):
+    return exp(-width * x * x)
+
+@bell.derivative
+def bell_grad(x, width=1.0):
+    return -2.0 * width * x * exp(-width * x * x)
+
+def within():
+    gain = 0.25
+    @na.activation
+    def scaled(x):
+        return x * gain
+    return scaled
+
+if __name__ == "__main__":
+    x = da.ones((4, 4), chunks=2)
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
+        with Client(cluster):
+            lazy = bell(x, 0.5), bell.backward(x, x), within()(x)
+            print(*(float(one.compute()[0, 0]) for one in lazy))
+"""
+
+
+def test_activations_of_a_notebook_reach_the_workers():
+    """A worker cannot import what a process without a file has defined, nor what a function has."""
+    done = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = list(map(float, done.stdout.split()))
+    np.testing.assert_allclose(found, [np.exp(-0.5), -2 * np.exp(-1), 0.25], rtol=1e-15)

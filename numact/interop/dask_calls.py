@@ -4,6 +4,7 @@ import itertools
 import operator
 from functools import partial
 
+import cloudpickle
 import dask.array as da
 import numba
 import numpy as np
@@ -40,6 +41,32 @@ def call(call):
     if call.gives_several():
         return _gradients(call, arrays)
     return _on_chunks(_function(call, arrays), *arrays.values())
+
+
+def _by_value(function):
+    """Return what cloudpickle makes an activation from: one's own of its formulas, as a worker has not the script."""
+    is_elsewhere = function.__module__ != "__main__" and "<locals>" not in function.__qualname__
+    if is_elsewhere or function.variants or function.common is not function:
+        return function.__qualname__
+    formulas = function._value, function._derivative, function._slope
+    key = function.__qualname__, *(formula and formula.fingerprint(np.float64) for formula in formulas)
+    return _made_again, (key, function.info, *(formula and formula.formula for formula in formulas))
+
+
+def _made_again(key, info, value, derivative, slope):
+    """Return an activation of these formulas, the same one each time: it keeps its kernels."""
+    if key not in _own:
+        made = Elementwise(value, info)
+        if derivative is not None:
+            made.derivative(derivative)
+        if slope is not None:
+            made.derivative_from_output(slope)
+        _own[key] = made
+    return _own[key]
+
+
+_own: dict[tuple, Elementwise] = {}
+cloudpickle.CloudPickler.dispatch_table[Elementwise] = _by_value
 
 
 def on_one_thread(function, *arguments, **keywords):
