@@ -8,6 +8,7 @@ import numpy as np
 
 from numact import dispatch
 from numact.binding import Formula
+from numact.dispatch_rows import reduced_shape
 from numact.primitives import fma
 from numact.projections import excess, sparsemax
 from numact.rowwise import lead
@@ -39,6 +40,8 @@ def _apply(formula, *arrays):
 def support(x, axis, keepdims=True):
     """Return the entries of sparsemax's support along an axis, filled up with -inf to as many in each row."""
     (axis,) = axis
+    if not x.shape[axis]:
+        return np.full_like(x, -np.inf, shape=reduced_shape(x.shape, (axis,), True))
     # An entry by which the whole row is NaN stays, whatever sparsemax makes of it.
     is_kept = (sparsemax(x, axis) > 0) | np.isnan(x) | (x == np.inf)
     counts = is_kept.sum(axis=axis)
@@ -86,6 +89,19 @@ def gradient(y, grad_output, maximum, total, count):
 def no_gradient(grad_output, maximum):
     """Return 0, or NaN where the gradient by the output or the row's largest entry is."""
     return np.where(np.isnan(maximum), maximum, np.where(np.isnan(grad_output), grad_output, 0)).astype(maximum.dtype)
+
+
+def places_of_largest(x, maximum, places):
+    """Return the places of the entries that equal their row's largest, and of the others one behind all."""
+    return np.where(x == maximum, places, np.iinfo(np.int64).max)
+
+
+def least(places, axis, keepdims=True):
+    """Return the least of some places along an axis, which is kept with size 1."""
+    (axis,) = axis
+    if places.shape[axis]:
+        return places.min(axis=axis, keepdims=True)
+    return np.full_like(places, np.iinfo(np.int64).max, shape=reduced_shape(places.shape, (axis,), True))
 
 
 def first_largest(is_first, maximum):

@@ -55,7 +55,7 @@ def logsumexp_of_pair(maximum, rest):
 
 def pair_of_entries(x, scale, axis, keepdims=True):
     """Return the pairs of the entries along some axes, which are kept with size 1."""
-    maximum = _largest(x, axis)
+    maximum = largest(x, axis)
     weights = _apply(entry_weight, x, maximum, scale=scale)
     is_leading = weights == 1
     others = np.where(is_leading, 0, weights)
@@ -64,18 +64,18 @@ def pair_of_entries(x, scale, axis, keepdims=True):
 
 def pair_of_pairs(pairs, scale, axis, keepdims=True):
     """Return the pairs of rows that are made of the pairs along some axes, which are kept with size 1."""
-    maximum = _largest(pairs.real, axis)
+    maximum = largest(pairs.real, axis)
     weights = _apply(entry_weight, pairs.real, maximum, scale=scale)
     is_leading = weights == 1
     others = np.where(is_leading, pairs.imag, weights * (1 + pairs.imag))
     return _pair(maximum, others, is_leading, axis)
 
 
-def _largest(x, axes):
+def largest(x, axis, keepdims=True):
     """Return the largest entries along some axes, which are kept with size 1; -inf of none."""
-    if all(x.shape[axis] for axis in axes):
-        return x.max(axis=axes, keepdims=True)
-    return np.full_like(x, -np.inf, shape=reduced_shape(x.shape, axes, True))
+    if all(x.shape[one] for one in axis):
+        return x.max(axis=axis, keepdims=True)
+    return np.full_like(x, -np.inf, shape=reduced_shape(x.shape, axis, True))
 
 
 def _pair(maximum, others, is_leading, axis):

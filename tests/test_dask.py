@@ -167,13 +167,18 @@ def test_masks_that_are_no_dask_arrays(chunks):
             na.softmax(lazy, mask=given)
 
 
-@pytest.mark.parametrize("name", SOFTMAXES)
+@pytest.mark.parametrize("name", SOFTMAXES + PROJECTIONS)
 def test_chunks_without_entries(name):
     x, function = entries(10, (4, 30)), na.registry[name]
     lazy = da.concatenate([da.from_array(part, -1) for part in (x[:, :0], x[:, :17], x[:, 17:17], x[:, 17:])], axis=1)
     np.testing.assert_allclose(function(lazy).compute(), function(x), rtol=1e-6)
     found = function.backward(function(lazy), lazy).compute()
     np.testing.assert_allclose(found, function.backward(function(x), x), rtol=1e-5, atol=1e-7)
+    rows = lazy[x[:, 0] > np.inf]  # none
+    assert function(rows).compute().shape[0] == 0
+    np.testing.assert_allclose(
+        function.backward(1.0, lazy).compute(), function.backward(np.float32(1.0), x), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

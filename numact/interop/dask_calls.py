@@ -171,8 +171,10 @@ def _on_rows(call, arrays):
     if "mask" in arrays:
         check_mask((), arrays["mask"].dtype, ())
     axes = normalize(call.keywords["axis"], x.ndim) if reduces else normalize(call.keywords["axis"], x.ndim)[:1]
+    if not is_value and 0 not in arrays:  # a number
+        arrays[0] = da.asarray(np.asarray(call.exchanged({})[0][0], x.dtype))
     if reduces and not is_value:
-        arrays[0] = _expanded(call, arrays.get(0), x, axes)
+        arrays[0] = _expanded(call, arrays[0], x, axes)
     for other in arrays.keys() - {place}:
         arrays[other] = _in_chunks_of(x, arrays[other])
     if any(x.numblocks[axis] > 1 for axis in axes):
@@ -189,8 +191,6 @@ def _on_rows(call, arrays):
 
 def _expanded(call, grad_output, x, axes):
     """Return the gradient by a reduction's output with the axes that were summed over."""
-    given = call.exchanged({})[0][0] if grad_output is None else grad_output
-    grad_output = da.asarray(given) if isinstance(given, da.Array) else da.asarray(np.asarray(given, x.dtype))
     shape = reduced_shape(x.shape, axes, bool(call.keywords["keepdims"]))
     wide = da.broadcast_to(grad_output, shape)
     return wide if call.keywords["keepdims"] else da.expand_dims(wide, axes)
@@ -251,13 +251,14 @@ def _split_projection(call, arrays, place, axes):
     """Return sparsemax or hardmax, or the gradient, along an axis that is split into chunks."""
     result_dtype, dtype = _dtypes(arrays)
     (axis,), x, is_sparsemax = axes, _in_dtype(arrays[place], dtype), call.function.__name__ == "sparsemax"
-    maximum = x.max(axis, keepdims=True)
+    maximum = _reduced(x, partial_rows.largest, partial_rows.largest, axes, dtype=x.dtype)
     if call.method.__name__ == "__call__":
         result = _sparsemax(x, maximum, axis) if is_sparsemax else _hardmax(x, maximum, axis)
         return result.astype(result_dtype)
     grad_output = _in_dtype(arrays[0], dtype)
     if not is_sparsemax:
-        return _on_chunks(partial_projections.no_gradient, grad_output, maximum).astype(result_dtype)
+        wide = grad_output if grad_output.shape == x.shape else da.broadcast_to(grad_output, x.shape, x.chunks)
+        return _on_chunks(partial_projections.no_gradient, wide, maximum).astype(result_dtype)
     y = x if place == "output" else _sparsemax(x, maximum, axis)
     is_inside = y > 0
     total = da.where(is_inside, grad_output, dtype(0)).sum(axis, keepdims=True, dtype=np.float64)
@@ -273,7 +274,9 @@ def _sparsemax(x, maximum, axis):
 def _hardmax(x, maximum, axis):
     shape = tuple(-1 if other == axis else 1 for other in range(x.ndim))
     places = da.arange(x.shape[axis], chunks=(x.chunks[axis],), like=x._meta).reshape(shape)
-    return _on_chunks(partial_projections.first_largest, places == da.argmax(x, axis, keepdims=True), maximum)
+    found = _on_chunks(partial_projections.places_of_largest, x, maximum, places)
+    first = _reduced(found, partial_projections.least, partial_projections.least, (axis,), dtype=np.int64)
+    return _on_chunks(partial_projections.first_largest, places == first, maximum)
 
 
 def _dtypes(arrays):
@@ -293,7 +296,7 @@ def _pairs(x, scale, axes):
     return _reduced(x, partial(partial_rows.pair_of_entries, scale=scale), merge, axes, merge)
 
 
-def _reduced(x, chunk, aggregate, axes, combine=None):
+def _reduced(x, chunk, aggregate, axes, combine=None, dtype=np.complex128):
     """Return what the parts of split rows give together: few at a time merge, on whichever worker has them."""
     return da.reduction(
         x,
@@ -302,6 +305,6 @@ def _reduced(x, chunk, aggregate, axes, combine=None):
         aggregate=partial(on_one_thread, aggregate),
         axis=axes,
         keepdims=True,
-        dtype=np.complex128,
-        meta=np.empty_like(x._meta, dtype=np.complex128),
+        dtype=dtype,
+        meta=np.empty_like(x._meta, dtype=dtype),
     )
