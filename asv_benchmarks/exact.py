@@ -14,7 +14,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LINUX = "unknown-linux-gnu"
 # CPU models by LLVM's names. For x86-64-v4, as for Intel's CPUs with AVX-512, it keeps to 32-byte registers.
+# Kernels are those of float32, but where a dtype stands beside the model.
 MODELS = dict.fromkeys(["x86-64-v3", "x86-64-v4", "znver4"], f"x86_64-{LINUX}") | {"apple-m1": f"aarch64-{LINUX}"}
+MODELS["x86-64-v3 float64"] = MODELS["x86-64-v3"]
 CAPABILITIES = ("80", "90")
 # By how much of itself a figure may grow, by the words that its name ends in. LLVM's and NVIDIA's compilers place a few
 # instructions and registers differently when anything changes nearby; the others stay as they are to the bit.
@@ -67,7 +69,7 @@ def run(folder, script, *arguments, **environment):
 def part_of(folder, part, names):
     """Return the figures of one part: a CPU model, a compute capability or "errors"."""
     if part in MODELS:
-        return run(folder, "loops.py", part, *names, NUMBA_CPU_NAME=part, NUMBA_CPU_FEATURES="")
+        return run(folder, "loops.py", part, *names, NUMBA_CPU_NAME=part.partition(" ")[0], NUMBA_CPU_FEATURES="")
     if part in CAPABILITIES:
         return run(folder, "cuda_code.py", part, *names)
     return run(folder, "errors.py", *names)

@@ -1,6 +1,7 @@
 """Read the loops of the CPU kernels in the machine code for a CPU model; a process that exact.py starts for each model.
 
-Numba takes the model from NUMBA_CPU_NAME and compiles for it, whatever the CPU here is; nothing is run.
+Numba takes the model from NUMBA_CPU_NAME and compiles for it, whatever the CPU here is; nothing is run. The first
+argument is a key of exact.MODELS.
 """
 
 # ruff: noqa: E402
@@ -15,11 +16,11 @@ import llvmlite.binding as llvm
 from exact import MODELS
 
 # Numba asks at its import what to compile for. Told another architecture, it compiles for that as if it were here.
-model = sys.argv[1]
-architecture = MODELS[model].partition("-")[0]
+part = sys.argv[1]
+architecture = MODELS[part].partition("-")[0]
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
-llvm.get_process_triple = lambda: MODELS[model]
+llvm.get_process_triple = lambda: MODELS[part]
 
 import numba
 from numba import types
@@ -42,7 +43,9 @@ def declare_function(context, module, descriptor, declare=CPUContext.declare_fun
 
 CPUContext.declare_function = declare_function
 
-DTYPE, ITEMSIZE = "float32", 4
+model, _, dtype = part.partition(" ")
+DTYPE = dtype or "float32"
+ITEMSIZE = common.storage(DTYPE).itemsize
 COMMENTS = {"x86_64": "#", "aarch64": "//"}  # what begins one in the assembly of an architecture
 PACKED = r"\tv?(mov[au]p|movdq|p[a-z]+|\w+p[sd]\b)"  # x86-64 instructions of whole registers, not of a single number
 
@@ -199,7 +202,7 @@ def estimate_cycles(loops):
     if not shutil.which("llvm-mca"):
         print("no cycles: llvm-mca is not installed (Debian's package llvm has it)", file=sys.stderr)
         return [None] * len(loops)
-    command = ["llvm-mca", "-json", f"-mtriple={MODELS[model]}", f"-mcpu={model}"]
+    command = ["llvm-mca", "-json", f"-mtriple={MODELS[part]}", f"-mcpu={model}"]
     regions = [
         "\n".join([f"# LLVM-MCA-BEGIN {index}", *loop.instructions, "# LLVM-MCA-END"])
         for index, loop in enumerate(loops)
@@ -223,13 +226,13 @@ def main(names):
     cycles = iter(estimate_cycles(every))
     figures = {}
     for kernel, loops in kernels.items():
-        figures[f"{kernel} {model} registers for 64 bytes"] = sum(64 // width(loop) for loop in loops)
-        figures[f"{kernel} {model} instructions per element"] = sum(
+        figures[f"{kernel} {part} registers for 64 bytes"] = sum(64 // width(loop) for loop in loops)
+        figures[f"{kernel} {part} instructions per element"] = sum(
             len(loop.instructions) / loop.elements for loop in loops
         )
         estimates = [(next(cycles), loop.elements) for loop in loops]
         if None not in [estimate for estimate, _ in estimates]:
-            figures[f"{kernel} {model} cycles per element"] = sum(estimate / count for estimate, count in estimates)
+            figures[f"{kernel} {part} cycles per element"] = sum(estimate / count for estimate, count in estimates)
     print(json.dumps(figures))
 
 
