@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from types import FunctionType
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from numact import derived, dispatch, documentation, foreign
 from numact.binding import Formula, FormulaError
 
 EMPTY = inspect.Parameter.empty
+UNCOMPILED = "numact runs machine code of its own, which is no part of a graph: compile without fullgraph=True"
 RESERVED = {"bias", "out", "stream", "output", "grad_output"}
 
 
@@ -46,6 +48,11 @@ class Activation:
 
     _keywords: tuple[str, ...] = ("out", "stream")
     _required: tuple[str, ...] = ()  # of the parameters
+
+    def __init_subclass__(cls):
+        for method in vars(cls).values():
+            if isinstance(method, FunctionType):  # what torch.compile says where it may break no graph
+                method._torchdynamo_disable, method._torchdynamo_disable_msg = True, UNCOMPILED
 
     def __init__(self, function, info):
         self._value = Formula(function)

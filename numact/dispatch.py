@@ -187,7 +187,10 @@ def is_cuda(value):
         return getattr(value, "is_cuda", False)
     if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
         return True
-    return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in DLPACK_CUDA
+    try:
+        return hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in DLPACK_CUDA
+    except (BufferError, TypeError):  # of JAX: it lies on several devices, or was deleted
+        return False
 
 
 def _library(value):

@@ -29,7 +29,10 @@ def cuda_rows_target(formulas):
 
 def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     """Apply a row-wise function, by the formulas of its kernels, to a tuple of arrays along an axis."""
-    x, axis = arrays[-1], operator.index(axis)
+    try:
+        x, axis = arrays[-1], operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, not {axis!r}") from None
     if name := dispatch._plain_dtype(arrays, x, out):
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows):

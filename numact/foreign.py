@@ -129,6 +129,14 @@ class Call:
         """Return whether the result is a tuple, a gradient by each of several arrays."""
         return self.method.__name__ != "__call__" and self.function.gives_several(self.keywords)
 
+    def inputs(self):
+        """Return by place, in order, what an elementwise function has gradients by: numbers may be among them."""
+        names = enumerate(self.function._value.inputs, self._leading - 1)
+        places = [name if name in self.keywords else index for index, name in names]
+        values = {place: self.keywords[place] if place in self.keywords else self._arguments[place] for place in places}
+        bias = self.keywords.get("bias")
+        return values if bias is None else values | {"bias": bias}
+
     def options(self):
         """Return the values of the parameters behind x by name, arrays among them."""
         named = {name: value for name, value in self.keywords.items() if name not in ("bias", "output")}

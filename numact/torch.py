@@ -42,6 +42,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
     "Softshrink",
@@ -123,7 +124,10 @@ class PReLU(nn.PReLU):
 
     def forward(self, x):
         """Return the value at each element of a tensor."""
-        return na.prelu(x, self.weight.reshape(-1, *[1] * (x.ndim - 2)))
+        channels = x.shape[1] if x.ndim > 1 else 1
+        if self.num_parameters not in (1, channels):
+            raise ValueError(f"x has {channels} channels; {self} has another number of weights")
+        return na.prelu(x, self.weight.reshape(-1, *[1] * (x.ndim - 2)) if x.ndim > 1 else self.weight.reshape(()))
 
 
 class Threshold(_OneCall, nn.Threshold):
@@ -255,6 +259,16 @@ class Softmax(_OneCall, nn.Softmax):
 
     _function = na.softmax
     _options = ("dim",)
+
+
+class Softmax2d(nn.Softmax2d):
+    """`torch.nn.Softmax2d` by `numact.softmax`, over the channels: the last axis but two."""
+
+    def forward(self, x):
+        """Return the value at each element of a tensor of three or four axes."""
+        if x.ndim not in (3, 4):
+            raise ValueError(f"x has {x.ndim} axes; Softmax2d takes (channels, rows, columns), or a batch of those")
+        return na.softmax(x, -3)
 
 
 class LogSoftmax(_OneCall, nn.LogSoftmax):

@@ -84,6 +84,19 @@ def test_the_output_is_that_of_the_whole_array(folder, tmp_path, name, source, t
     np.testing.assert_array_equal(found, na.registry[name](x, **parameters))
 
 
+def test_zarr_arrays_keep_their_format_and_attributes(tmp_path):
+    x = np.random.default_rng(6).normal(size=(40, 60))
+    options = {"shape": x.shape, "dtype": x.dtype}
+    old = {"chunks": (30, 70), "zarr_format": 2, "attributes": {"unit": "mV"}}
+    for name, others in (("old", old), ("sharded", {"chunks": (10, 10), "shards": (20, 30)})):
+        zarr.create_array(tmp_path / f"{name}.zarr", **options, **others)[:] = x
+        assert main(["apply", "softmax", f"{tmp_path}/{name}.zarr", f"{tmp_path}/{name}-made.zarr", "axis=0"]) == 0
+        made = zarr.open_array(tmp_path / f"{name}-made.zarr", mode="r")
+        np.testing.assert_array_equal(made[:], na.softmax(x, axis=0))
+        assert made.metadata.zarr_format == others.get("zarr_format", 3)
+        assert made.attrs.asdict() == others.get("attributes", {})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -97,6 +110,7 @@ def test_the_output_is_that_of_the_whole_array(folder, tmp_path, name, source, t
         (("gelu", "x.npy", "x.zarr"), "x.zarr is there already; remove it first"),
         (("gelu", "x.npy", "missing/o.npy"), "there is no folder missing"),
         (("softmax", "x.npy", "o.npy", "axis=2"), "axis 2 is out of bounds"),
+        (("softmax", "x.npy", "o.npy", "axis=rows"), "axis is a number, a tuple such as (0,1), or None, not 'rows'"),
         (("gelu", "x.npy", "o.npy", "axis=0"), "has no parameter 'axis'"),
         (("glu", "odd.npy", "o.npy", "axis=0"), "needs an even size to split"),
         (("prelu", "x.npy", "o.npy", "weight=[1,2]"), "other parameters are numbers"),

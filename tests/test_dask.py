@@ -181,6 +181,41 @@ def test_chunks_without_entries(name):
     )
 
 
+@pytest.mark.parametrize("name", SOFTMAXES + PROJECTIONS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_masked_chunks_along_a_split_axis(name, axis):
+    function, x = na.registry[name], np.ma.MaskedArray(entries(15), entries(16) > 4)
+    lazy, whole = da.from_array(x, CHUNKS), function(x, axis=axis)
+    gradients = function.backward(function(lazy, axis=axis), lazy, axis=axis), function.backward(whole, x, axis=axis)
+    for made, expected in ((function(lazy, axis=axis), whole), gradients):
+        assert made.dtype == expected.dtype
+        found = made.compute()
+        np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
+        np.testing.assert_allclose(found.filled(0), expected.filled(0), rtol=1e-5, atol=1e-6)
+    if name == "softmax":
+        mask = da.from_array(np.ma.MaskedArray(x > -3, x.mask), CHUNKS)
+        found = function(da.from_array(x.data, CHUNKS), axis=axis, mask=mask).compute()
+        np.testing.assert_allclose(found, function(x.data, axis=axis, mask=(x > -3).filled(False)), rtol=1e-6)
+
+
+def test_chunks_of_unknown_size():
+    x = entries(17)
+    lazy = da.from_array(x, CHUNKS)[da.from_array(x[:, 0], 5) > -np.inf]
+    assert np.isnan(lazy.shape[0])
+    for function in (na.glu, na.softmax, na.logsumexp, na.hardmax):
+        y = function(x)
+        np.testing.assert_allclose(function(lazy).compute(), y, rtol=1e-6)
+        found = function.backward(function(lazy), lazy).compute()
+        np.testing.assert_allclose(found, function.backward(y, x), rtol=1e-5, atol=1e-6)
+    for found, exact in zip(na.swiglu.backward(lazy, lazy, lazy), na.swiglu.backward(x, x, x), strict=True):
+        np.testing.assert_array_equal(found.compute(), exact)
+    for call in (na.hardmax, na.glu):
+        with pytest.raises(ValueError, match=r"not known along axis 0; call x\.compute_chunk_sizes\(\) first"):
+            call(lazy, axis=0)
+    with pytest.raises(ValueError, match="not known along axis 0"):
+        na.prelu.backward(lazy, lazy, 0.25)
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_masks_and_scales_along_a_split_axis(name):
     scale = -2.0

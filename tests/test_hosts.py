@@ -1,5 +1,9 @@
 """Every activation on arrays of other libraries, and labels, masks and dimensions that do not fit together."""
 
+import os
+import subprocess
+import sys
+
 import array_api_strict
 import numpy as np
 import pandas as pd
@@ -67,6 +71,32 @@ def test_rows_of_columns_of_several_dtypes():
         na.softmax(pd.DataFrame({"number": [1], "word": ["gelu"]}))
 
 
+def test_axes_of_a_frame_by_name_and_those_that_are_kept():
+    pd.testing.assert_frame_equal(na.softmax(FRAME, axis="columns"), na.softmax(FRAME, axis=1))
+    pd.testing.assert_frame_equal(na.softmax(FRAME, axis="index"), na.softmax(FRAME, axis=0))
+    kept = na.logsumexp(FRAME, axis="columns", keepdims=True)
+    same(kept, na.logsumexp(X, axis=1, keepdims=True))
+    assert (list(kept.index), list(kept.columns)) == (list("abcd"), [0])
+    assert list(na.logsumexp(FRAME["u"], keepdims=True).index) == [0]
+    with pytest.raises(TypeError, match="axis must be an integer, not 'rowz'"):
+        na.softmax(FRAME, axis="rowz")
+    with pytest.raises(TypeError, match=r"a DataFrame and a Series at once; pass the Series' \.to_numpy\(\)"):
+        na.gelu(FRAME, bias=FRAME.iloc[0])
+
+
+@pytest.mark.parametrize("host", [pd.DataFrame, xr.DataArray, np.ma.MaskedArray])
+def test_gradients_by_numbers(host):
+    x = host(X)
+    for method, arguments in ((na.prelu.backward, (x, x)), (na.prelu.grad, (x,))):
+        found, exact = method(*arguments, 0.25), method(*[X] * len(arguments), 0.25)
+        assert type(found[0]) is host
+        for made, expected in zip(found, exact, strict=True):
+            same(made, np.asarray(expected))
+    if host is xr.DataArray:
+        assert na.prelu.grad(x, x[0])[1].dims == x.dims
+        assert na.prelu.backward(x, x, x[0])[1].dims == x[0].dims
+
+
 def test_pandas_aligns_elements_and_refuses_to_mix_up_rows():
     series, turned = FRAME["u"], FRAME["v"][::-1]
     same(na.swiglu(series, turned), na.swiglu(X[:, 0], X[:, 1]))
@@ -109,6 +139,20 @@ def test_data_sets_and_dimensions_that_do_not_fit():
     assert result.attrs == data.attrs
     same(result["two"], na.softmax(2 * X, axis=0, mask=X > 0))
     same(na.logsumexp(ARRAY, dim=...), np.asarray(na.logsumexp(X, axis=None)))
+    by_gate, by_up = na.swiglu.backward(data, data, data)
+    same(by_up["two"], na.swiglu.backward(2 * X, 2 * X, 2 * X)[1])
+    assert by_gate.attrs == data.attrs
+    with pytest.raises(ValueError, match=r"different variables: \['one', 'two'\] and \['one'\]"):
+        na.softmax(data, mask=data[["one"]] > 0)
+    with pytest.raises(ValueError, match="x has no dimension 'cell'") as raised:
+        na.softmax(data.assign(three=ARRAY[:, 0]), dim="cell")
+    assert raised.value.__notes__ == ["in the variable 'three' of the Dataset"]
+    with pytest.raises(TypeError, match="a dimension is named by dim='time'"):
+        na.softmax(ARRAY, "time")
+    with pytest.raises(ValueError, match="x has no dimension 0; it has 'time', 'cell'"):
+        na.softmax(ARRAY, dim=0)
+    with pytest.raises(ValueError, match="softmax takes one dimension, not 'time', 'cell'"):
+        na.softmax(ARRAY, dim=["time", "cell"])
     with pytest.raises(TypeError, match="either dim= or axis="):
         na.softmax(ARRAY, axis=0, dim="time")
     with pytest.raises(xr.AlignmentError):
@@ -154,6 +198,32 @@ def test_any_library_that_speaks_dlpack(function):
     out = array_api_strict.empty(expected.shape, dtype=array_api_strict.float32)
     assert function(*function._sample(x), out=out) is out
     same(np.from_dlpack(out), expected)
+
+
+ON_TWO_DEVICES = """
+import jax, numpy as np, numact as na
+first, second = jax.devices()
+x = jax.device_put(np.arange(8.0), second)
+assert na.gelu(x).devices() == na.relu(x[0]).devices() == na.swiglu.backward(x, x, x)[1].devices() == {second}
+mesh = jax.sharding.Mesh([first, second], "x")
+spread = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x")))
+for call in (lambda: na.gelu(spread), lambda: x.delete() or na.gelu(x)):
+    try:
+        call()
+    except (TypeError, RuntimeError) as error:
+        print(error)
+"""
+
+
+def test_jax_arrays_on_several_devices():
+    pytest.importorskip("jax", reason="JAX is not installed")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", ON_TWO_DEVICES]
+    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    spread, deleted = done.stdout.splitlines()
+    assert spread.startswith("x is spread over several devices; call numact on its addressable_shards")
+    assert "deleted" in deleted
 
 
 def test_jax_arrays(function):

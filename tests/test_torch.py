@@ -14,6 +14,7 @@ from numact.base import Elementwise
 
 torch = pytest.importorskip("torch", reason="torch is not installed; it is too heavy for the test extra")
 nt = pytest.importorskip("numact.torch", reason="torch is not installed")
+proxy_tensor = pytest.importorskip("torch.fx.experimental.proxy_tensor", reason="torch is not installed")
 nn = torch.nn
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -30,6 +31,7 @@ MODULES = {name: [{}] for name in nt.__all__ if name != "Activation"} | {
     "LogSoftmax": [{"dim": 1}],
     "PReLU": [{}, {"num_parameters": 4}],
     "Softmax": [{"dim": 1}],
+    "Softmax2d": [{}],
     "Softmin": [{"dim": 1}],
     "Softplus": [{}, {"beta": 2.0}],
     "Softshrink": [{"lambd": 0.7}],
@@ -138,7 +140,9 @@ def test_a_gradient_that_there_is_not_is_not_left_out_in_silence(make, name):
     ("make", "message"),
     [
         (lambda x: x.to("meta"), "x is a fake or meta tensor"),
-        (lambda x: x.to_sparse(), "x is sparse or quantized; pass a dense tensor"),
+        (lambda x: x.to_sparse(), "x is sparse, nested or quantized; pass a dense tensor"),
+        (lambda x: torch.nested.nested_tensor([x], layout=torch.jagged), "x is sparse, nested or quantized"),
+        (lambda x: x.to(torch.float8_e4m3fn), "x has dtype torch.float8_e4m3fn, which NumPy does not have"),
         (torch._neg_view, r"x is a negated view of another tensor; pass resolve_neg\(\) of it"),
         (lambda x: x.to(torch.complex64), "x has dtype complex64; numact takes"),
     ],
@@ -153,6 +157,12 @@ def test_a_tensor_whose_memory_is_not_what_it_says_is_refused(make, message):
 def test_transforms_of_torch_are_refused():
     with pytest.raises(TypeError, match=r"torch\.jit\.trace would keep the result"):
         torch.jit.trace(na.gelu, (torch.ones(3),))
+    with pytest.raises(TypeError, match="make_fx would keep the result as a constant"):
+        proxy_tensor.make_fx(na.gelu)(torch.ones(3))
+    with pytest.raises(RuntimeError, match="machine code of its own, which is no part of a graph"):
+        torch.compile(lambda x: na.softmax(x) + 1, backend="aot_eager", fullgraph=True)(torch.ones(3))
+    with pytest.raises(TypeError, match="grad_output is several at once: leave is_grads_batched=True"):
+        torch.autograd.functional.jacobian(na.gelu, torch.ones(3), vectorize=True)
     x = torch.ones(2, 3)
     for transformed in (torch.vmap(na.gelu), torch.func.grad(lambda x: na.gelu(x).sum())):
         with pytest.raises(TypeError, match=r"inside torch.vmap or torch.func: numact takes whole arrays"):
@@ -183,7 +193,8 @@ def test_a_module_takes_the_place_of_the_one_of_torch(name, options):
     if theirs.state_dict():
         theirs.weight.data.uniform_(0.1, 0.4)
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    values = [(POINTS[:8] * 0.9).reshape(2, 4).clone().requires_grad_() for _ in range(2)]
+    shape = (2, 2, 2) if name == "Softmax2d" else (2, 4)
+    values = [(POINTS[:8] * 0.9).reshape(shape).clone().requires_grad_() for _ in range(2)]
     results = [module(x) for module, x in zip((theirs, ours), values, strict=True)]
     torch.testing.assert_close(results[1], results[0], rtol=1e-14, atol=1e-15)
     for result in results:
@@ -221,6 +232,30 @@ def test_the_examples_of_the_modules():
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "numact.torch" in code)
     exec(code, scope := {})
     assert scope["network"](torch.ones(2, 64)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "message"),
+    [
+        (nt.PReLU(4), (4,), r"x has 1 channels; PReLU\(num_parameters=4\) has another number"),
+        (nt.PReLU(4), (2, 3), "x has 3 channels"),
+        (nt.Softmax2d(), (2, 3), "x has 2 axes; Softmax2d takes"),
+    ],
+)
+def test_modules_refuse_what_those_of_torch_refuse(module, shape, message):
+    x = torch.ones(shape)
+    with pytest.raises((RuntimeError, ValueError)):
+        getattr(nn, type(module).__name__).forward(module, x)
+    with pytest.raises(ValueError, match=message):
+        module(x)
+
+
+def test_a_single_weight_goes_with_tensors_of_any_number_of_axes():
+    for shape in ((), (3,), (2, 3), (2, 3, 4)):
+        x = -torch.ones(shape)
+        assert torch.equal(nt.PReLU()(x), nn.PReLU()(x))
+    with pytest.raises(TypeError, match="axis must be an integer, not None"):
+        nt.Softmax()(x)
 
 
 def test_any_function_makes_a_module():

@@ -105,7 +105,8 @@ def _create(path, shape, dtype, chunks, like):
     """Return an array that is written to a file, in the layout of the input."""
     if path.suffix == ".zarr":
         chunks = [max(1, min(size, limit)) for size, limit in zip(_fitted(chunks), shape, strict=True)]
-        return _zarr().create_array(path, shape=shape, dtype=dtype, chunks=tuple(chunks))
+        kept = {"zarr_format": like.metadata.zarr_format, "attributes": dict(like.attrs)} if _is_zarr(like) else {}
+        return _zarr().create_array(path, shape=shape, dtype=dtype, chunks=tuple(chunks), **kept)
     if path.suffix != ".npy":
         raise ValueError(f"{path.name} is neither a .npy file nor a .zarr folder")
     out = np.lib.format.open_memmap(path, "w+", dtype, shape, _is_fortran(like))
@@ -128,6 +129,8 @@ def _axes(function, dimensions, keywords):
     if "axis" not in function.__signature__.parameters:
         return ()
     axis = keywords.get("axis", function.__signature__.parameters["axis"].default)
+    if isinstance(axis, str):
+        raise ValueError(f"axis is a number, a tuple such as (0,1), or None, not {axis!r}")
     return tuple(range(dimensions)) if axis is None else normalize_axis_tuple(axis, dimensions, "axis")
 
 
@@ -140,9 +143,9 @@ def _sample(function, x, keywords, dtype):
 
 def _tile(x, axes):
     """Return the shape of a part of the input, uncut along the axes: of Zarr chunks, or of about `TILE` elements."""
-    if isinstance(x, np.ndarray):
-        return _fitted(x.shape, axes, _is_fortran(x))
-    return tuple(size if axis in axes else x.chunks[axis] for axis, size in enumerate(x.shape))
+    if _is_zarr(x):
+        return tuple(size if axis in axes else x.chunks[axis] for axis, size in enumerate(x.shape))
+    return _fitted(x.shape, axes, _is_fortran(x))
 
 
 def _fitted(shape, axes=(), is_fortran=False):
@@ -155,8 +158,12 @@ def _fitted(shape, axes=(), is_fortran=False):
     return tuple(tile)
 
 
+def _is_zarr(x):
+    return not isinstance(x, np.ndarray)
+
+
 def _is_fortran(x):
-    return isinstance(x, np.ndarray) and np.isfortran(x)
+    return not _is_zarr(x) and np.isfortran(x)
 
 
 def _indices(shape, tile, axes):

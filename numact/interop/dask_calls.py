@@ -2,7 +2,7 @@
 
 import itertools
 import operator
-from functools import partial
+from functools import partial, reduce
 
 import cloudpickle
 import dask.array as da
@@ -14,6 +14,7 @@ from numact.base import Elementwise
 from numact.dispatch_rows import check_mask, normalize, reduced_shape
 from numact.foreign import Call
 from numact.gated import Halved
+from numact.interop.masked_calls import filled, fills_of
 from numact.losses import SoftmaxCrossEntropy
 from numact.projections import Projection
 from numact.rows import Reduction
@@ -22,6 +23,7 @@ from numact.rows import Reduction
 def call(call):
     """Return what a call will give, as a Dask array in chunks like those of the arrays."""
     call.refuse_out("a Dask array is computed later")
+    call.apply(_checked)
     if isinstance(call.function, SoftmaxCrossEntropy):
         raise TypeError("softmax_cross_entropy takes no Dask arrays: use log_softmax, or compute the logits")
     if isinstance(call.function, Halved) or not isinstance(call.function, Elementwise):
@@ -41,6 +43,15 @@ def call(call):
     if call.gives_several():
         return _gradients(call, arrays)
     return _on_chunks(_function(call, arrays), *arrays.values())
+
+
+def _checked(value):
+    """Raise a TypeError for what is of Dask, but no array."""
+    if not isinstance(value, da.Array):
+        raise TypeError(
+            f"is a Dask {type(value).__name__}: pass its .to_dask_array(lengths=True), or call "
+            "its map_partitions with a function that takes all it needs from one partition"
+        )
 
 
 def _by_value(function):
@@ -116,20 +127,17 @@ def _aligned(arrays):
 
 def _gradients(call, arrays):
     """Return a gradient by each array; of backward, summed over the axes along which that is repeated."""
-    arguments, keywords = call.exchanged({})
-    first = int(call.method.__name__ == "backward")
-    inputs = call.function._value.inputs[1:]
-    for place, value in [*enumerate(arguments), *keywords.items()]:
-        is_input = place in inputs if isinstance(place, str) else first < place <= first + len(inputs)
-        if is_input and place not in arrays:  # a number, of which a chunk would sum the gradient
-            arrays[place] = da.asarray(np.asarray(value, _dtypes({"x": arrays[first]})[0]))
-    wide = da.broadcast_arrays(*arrays.values())
+    first, behind = int(call.method.__name__ == "backward"), call.inputs()
+    for place in behind.keys() - arrays.keys():  # numbers, of which a chunk would sum the gradient
+        arrays[place] = da.asarray(np.asarray(behind[place], _dtypes({"x": arrays[first]})[0]))
+    is_one = len({array.chunks for array in arrays.values()}) == 1  # their sizes may be unknown then
+    if not is_one:
+        _check_known(arrays[first], range(arrays[first].ndim))
+    wide = arrays.values() if is_one else da.broadcast_arrays(*arrays.values())
     results = _several_on_chunks(_function(call, arrays), *wide)
     if call.method.__name__ == "grad":
         return results
-    named = call.options() | {"bias": call.keywords.get("bias")}
-    behind = [arrays[1], *(named[name] for name in inputs), named["bias"]]
-    return tuple(_summed(result, np.shape(own)) for result, own in zip(results, behind, strict=False))
+    return tuple(_summed(result, np.shape(own)) for result, own in zip(results, behind.values(), strict=True))
 
 
 def _summed(gradient, shape):
@@ -142,14 +150,22 @@ def _summed(gradient, shape):
 def _halved(call, arrays):
     function, axis = call.function, call.keywords["axis"]
     *grad_output, x = arrays.values()
-    function._split(np.broadcast_to(0.0, x.shape), axis)  # which checks the axis and its size
+    known = [0 if np.isnan(size) else size for size in x.shape]
+    function._split(np.broadcast_to(0.0, known), axis)  # which checks the axis and its size
     axis %= x.ndim
+    _check_known(x, (axis,))
     before, half = (slice(None),) * axis, x.shape[axis] // 2
     halves = x[(*before, slice(half))], x[(*before, slice(half, None))]
     if call.method.__name__ == "__call__":
         return _on_chunks(partial(_formula_on_chunks, function), *halves)
     parts = _several_on_chunks(partial(_gradients_on_chunks, function, bool(grad_output)), *grad_output, *halves)
-    return da.concatenate(parts, axis)
+    return da.concatenate(parts, axis, allow_unknown_chunksizes=True)  # the sizes of both are x's
+
+
+def _check_known(x, axes):
+    for axis in axes:
+        if np.isnan(x.shape[axis]):
+            raise ValueError(f"the size of x is not known along axis {axis}; call x.compute_chunk_sizes() first")
 
 
 def _formula_on_chunks(function, *chunks):
@@ -177,23 +193,50 @@ def _on_rows(call, arrays):
         arrays[0] = _expanded(call, arrays[0], x, axes)
     for other in arrays.keys() - {place}:
         arrays[other] = _in_chunks_of(x, arrays[other])
-    if any(x.numblocks[axis] > 1 for axis in axes):
-        is_projection = isinstance(call.function, Projection)
-        split = _split_projection if is_projection else _split_reduction if reduces else _split_rows
-        return split(call, arrays, place, axes)
+    if any(x.numblocks[axis] > 1 for axis in axes) or (reduces and not is_value):
+        return _on_split_rows(call, arrays, place, axes)
     if not reduces:
         return _on_chunks(_function(call, arrays, axis=axes[0]), *arrays.values())
-    if not is_value:
-        return _split_reduction(call, arrays, place, axes)
     chunks = tuple((1,) if axis in axes else sizes for axis, sizes in enumerate(x.chunks))
     return _squeezed(call, _on_chunks(_function(call, arrays, axis=axes, keepdims=True), x, chunks=chunks), axes)
+
+
+def _on_split_rows(call, arrays, place, axes):
+    """Make a call along axes of which one is split into chunks; what is masked there has no weight and no gradient."""
+    reduces = isinstance(call.function, Reduction)
+    is_projection = isinstance(call.function, Projection)
+    split = _split_projection if is_projection else _split_reduction if reduces else _split_rows
+    masks = {key: da.ma.getmaskarray(value) for key, value in arrays.items() if _is_masked(value) and key != "mask"}
+    if not masks and not _is_masked(arrays.get("mask")):
+        return split(call, arrays, place, axes)
+    is_value = call.method.__name__ == "__call__"
+    if reduces and not is_value:
+        masks = {key: mask for key, mask in masks.items() if key == place}
+    hidden = reduce(operator.or_, masks.values(), da.zeros_like(arrays[place], dtype=bool, shape=arrays[place].shape))
+    fills = fills_of(call)
+    plain = {key: da.ma.getdata(value) for key, value in arrays.items()}
+    for key in arrays.keys() & fills.keys():
+        plain[key] = _on_chunks(partial(filled, value=fills[key]), plain[key], hidden)
+    if "mask" in call.keywords:
+        plain["mask"] = ~hidden & da.ma.filled(arrays.get("mask", True), False)
+    result = split(call, plain, place, axes)
+    if reduces and is_value:
+        hidden = hidden.all(axis=axes, keepdims=bool(call.keywords["keepdims"]))
+    return da.ma.masked_array(result, hidden)
+
+
+def _is_masked(array):
+    return isinstance(getattr(array, "_meta", None), np.ma.MaskedArray)
 
 
 def _expanded(call, grad_output, x, axes):
     """Return the gradient by a reduction's output with the axes that were summed over."""
     shape = reduced_shape(x.shape, axes, bool(call.keywords["keepdims"]))
-    wide = da.broadcast_to(grad_output, shape)
-    return wide if call.keywords["keepdims"] else da.expand_dims(wide, axes)
+    is_known = not np.isnan(grad_output.shape).any()
+    wide = da.broadcast_to(grad_output, shape) if is_known else grad_output
+    if call.keywords["keepdims"]:
+        return wide
+    return wide[tuple(None if axis in axes else slice(None) for axis in range(x.ndim))]
 
 
 def _squeezed(call, result, axes):
@@ -257,7 +300,7 @@ def _split_projection(call, arrays, place, axes):
         return result.astype(result_dtype)
     grad_output = _in_dtype(arrays[0], dtype)
     if not is_sparsemax:
-        wide = grad_output if grad_output.shape == x.shape else da.broadcast_to(grad_output, x.shape, x.chunks)
+        wide = da.broadcast_to(grad_output, x.shape, x.chunks) if 1 in grad_output.shape else grad_output
         return _on_chunks(partial_projections.no_gradient, wide, maximum).astype(result_dtype)
     y = x if place == "output" else _sparsemax(x, maximum, axis)
     is_inside = y > 0
@@ -272,6 +315,7 @@ def _sparsemax(x, maximum, axis):
 
 
 def _hardmax(x, maximum, axis):
+    _check_known(x, (axis,))
     shape = tuple(-1 if other == axis else 1 for other in range(x.ndim))
     places = da.arange(x.shape[axis], chunks=(x.chunks[axis],), like=x._meta).reshape(shape)
     found = _on_chunks(partial_projections.places_of_largest, x, maximum, places)

@@ -15,8 +15,9 @@ def call(call):
     """Make a call on the arrays' own memory; results are JAX arrays."""
     call.refuse_out("a JAX array cannot be written, nor does its result go elsewhere")
     arrays = call.apply(view)
+    (device,) = next(value for value in call.arrays.values() if isinstance(value, jax.Array)).devices()
     result = call(arrays, _aligned(next(iter(arrays.values()))) if _keeps_shape(call, arrays) else None)
-    return tuple(map(_wrap, result)) if isinstance(result, tuple) else _wrap(result)
+    return tuple(_wrap(item, device) for item in result) if isinstance(result, tuple) else _wrap(result, device)
 
 
 def _keeps_shape(call, arrays):
@@ -34,10 +35,10 @@ def _aligned(like):
     return memory[first : first + like.nbytes].view(like.dtype).reshape(like.shape)
 
 
-def _wrap(array):
-    if np.ndim(array) and array.dtype.kind == "f":
+def _wrap(array, device):
+    if np.ndim(array) and array.dtype.kind == "f" and device.id == 0:
         return jnp.from_dlpack(array)
-    return jax.device_put(array, jax.local_devices(backend="cpu")[0])  # where the default device is another
+    return jax.device_put(array, device)
 
 
 def view(array):
@@ -52,5 +53,7 @@ def view(array):
         raise TypeError(f"is a {kind}, which is no JAX array")
     if places := {device.platform for device in array.devices()} - {"cpu"}:
         raise TypeError(f"lives on a {min(places)}; numact knows CPUs and CUDA GPUs")
+    if len(array.devices()) > 1:
+        raise TypeError("is spread over several devices; call numact on its addressable_shards, each a whole array")
     # DLPack, as NumPy speaks it, has no bfloat16. numpy.asarray reads the same memory.
     return np.asarray(array)

@@ -46,8 +46,8 @@ def _elementwise(call, masks):
     result = _computed(call, data)
     if not isinstance(result, tuple):
         return _masked(result, mask)
-    behind = [place for place in call.arrays if place != 0 or call.method.__name__ == "grad"]
-    own = [mask if item.shape == mask.shape else masks[place] for place, item in zip(behind, result, strict=True)]
+    behind = [masks.get(place, False) for place in call.inputs()]
+    own = [mask if np.shape(item) == mask.shape else one for one, item in zip(behind, result, strict=True)]
     return tuple(map(_masked, result, own))
 
 
@@ -70,16 +70,21 @@ def _on_rows(call, masks):
         given = data.pop("mask", None)
         changed["mask"] = ~mask & (True if given is None else np.ma.filled(call.keywords["mask"], False))
     else:
-        weightless = np.inf if call.function.__name__ == "softmin" else -np.inf
-        fills = {0: weightless} if is_value else {0: 0, 1: weightless, "output": 0}
-        data = {place: _filled(value, mask, fills[place]) if place in masks else value for place, value in data.items()}
+        fills = fills_of(call)
+        data = {place: filled(value, mask, fills[place]) if place in masks else value for place, value in data.items()}
     result = _computed(call, data, **changed)
     if reduces and is_value:
         mask = mask.all(axis=call.keywords["axis"], keepdims=bool(call.keywords["keepdims"]))
     return _masked(result, mask)
 
 
-def _filled(data, mask, value):
+def fills_of(call):
+    """Return what masked entries are filled with, by place, to have no weight in their rows and no gradient."""
+    weightless = np.inf if call.function.__name__ == "softmin" else -np.inf
+    return {0: weightless} if call.method.__name__ == "__call__" else {0: 0, 1: weightless, "output": 0}
+
+
+def filled(data, mask, value):
     """Return a copy of an array, of a floating dtype, with a value where the mask is True."""
     name = dispatch.compute_dtype("x", data.dtype.name)
     dtype = data.dtype if data.dtype.name == name else np.dtype(name)
@@ -93,7 +98,7 @@ def _loss(call):
     if any(isinstance(value, np.ma.MaskedArray) for value in others):
         raise TypeError("labels is a masked array; fill it with a label that ignore_index names")
     data = call.apply(np.ma.getdata)
-    data[int(first)] = _filled(data[int(first)], np.ma.getmaskarray(logits), -np.inf)
+    data[int(first)] = filled(data[int(first)], np.ma.getmaskarray(logits), -np.inf)
     result = _computed(call, data)
     if call.method.__name__ == "value_and_grad":
         return result[0], _masked(result[1], np.ma.getmaskarray(logits))

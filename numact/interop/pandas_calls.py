@@ -5,10 +5,13 @@ import pandas as pd
 
 from numact import dispatch
 from numact.base import Elementwise
+from numact.dispatch_rows import normalize
 from numact.gated import Halved
 from numact.losses import SoftmaxCrossEntropy
+from numact.rows import Reduction
 
 LABELLED = pd.Series, pd.DataFrame
+AXES = {"index": 0, "rows": 0, "columns": 1}  # as pandas numbers them
 
 
 def call(call):
@@ -16,20 +19,32 @@ def call(call):
     call.refuse_out("pandas makes the results itself")
     if isinstance(call.function, Elementwise) and not isinstance(call.function, Halved):
         return _elementwise(call)
-    is_loss = isinstance(call.function, SoftmaxCrossEntropy)
-    axis = -1 if is_loss else call.options()["axis"]
+    axis = -1
+    if not isinstance(call.function, SoftmaxCrossEntropy):
+        call = call.named()
+        axis = call.keywords["axis"] = AXES.get(call.keywords["axis"], call.keywords["axis"])
     x = call.arrays.get(int(call.method.__name__ == "backward"), call.keywords.get("output"))
     if not isinstance(call.function, Halved):
         _check_labels(call, x)
     result = call(call.apply(_values))
+    if not isinstance(x, LABELLED):
+        return result
+    labels = list(x.axes)
+    axes = normalize(axis, x.ndim)
+    if isinstance(call.function, Reduction) and call.method.__name__ == "__call__":
+        for place in axes:
+            labels[place] = pd.RangeIndex(1)  # of an axis that is kept
     if isinstance(result, tuple):
-        return tuple(_labelled(np.asarray(item), x, axis) for item in result)
-    return _labelled(np.asarray(result), x, axis)
+        return tuple(_labelled(np.asarray(item), x, axes, labels) for item in result)
+    return _labelled(np.asarray(result), x, axes, labels)
 
 
 def _elementwise(call):
     """Let pandas align the arrays and label the result, as it does for NumPy's ufuncs."""
     x = next(value for value in call.arrays.values() if not isinstance(value, np.ndarray))
+    kinds = {kind for value in call.arrays.values() for kind in LABELLED if isinstance(value, kind)}
+    if len(kinds) > 1:
+        raise TypeError("pandas applies no function to a DataFrame and a Series at once; pass the Series' .to_numpy()")
     result = x.__array_ufunc__(AsUfunc(call), "__call__", *call.arrays.values())
     if result is NotImplemented:
         raise TypeError(f"pandas does not apply functions to {type(x).__name__}; pass .to_numpy()")
@@ -43,7 +58,7 @@ class AsUfunc:
         self._call = call
         self.__name__ = call.function.__name__
         self.nin = len(call.arrays)
-        self.nout = self.nin - (call.method.__name__ == "backward") if call.gives_several() else 1
+        self.nout = len(call.inputs()) if call.gives_several() else 1
 
     def __repr__(self):
         return repr(self.__name__)
@@ -79,12 +94,13 @@ def _check_labels(call, x):
             raise ValueError(f"{call.name(place)} has other labels than the rows it goes along with; align them first")
 
 
-def _labelled(result, x, axis):
-    """Return a result with the labels of x along the axes that it still has."""
-    if result.ndim == 0 or not isinstance(x, LABELLED):
+def _labelled(result, x, axes, labels):
+    """Return a result of x along axes with its labels: those of the axes that it still has, as many as it needs."""
+    if result.ndim == 0:
         return result[()]
+    if result.ndim < x.ndim:
+        return pd.Series(result, x.columns if axes == (0,) else x.index)
+    labels = [own[:size] for own, size in zip(labels, result.shape, strict=True)]
     if isinstance(x, pd.Series):
-        return pd.Series(result, x.index[: len(result)], name=x.name).__finalize__(x)
-    if result.ndim == 1:
-        return pd.Series(result, x.columns if axis % 2 == 0 else x.index)
-    return pd.DataFrame(result, x.index[: len(result)], x.columns[: result.shape[1]]).__finalize__(x)
+        return pd.Series(result, *labels, name=x.name).__finalize__(x)
+    return pd.DataFrame(result, *labels).__finalize__(x)

@@ -16,6 +16,8 @@ def call(call):
         raise TypeError("torch.jit.trace would keep the result as a constant, as numact's calls are no part of a graph")
     if torch.compiler.is_compiling():  # the graph ends before the call, and another one begins behind it
         return torch.compiler.disable(_call)(call)
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        raise TypeError("make_fx would keep the result as a constant, as numact's calls are no part of a graph")
     return _call(call)
 
 
@@ -101,12 +103,14 @@ def _checked(tensor):
         raise TypeError(f"is a {kind}, which is no tensor")
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         raise TypeError("is inside torch.vmap or torch.func: numact takes whole arrays, batches included, without them")
+    if torch._C._functorch.is_legacy_batchedtensor(tensor):
+        raise TypeError("is several at once: leave is_grads_batched=True, or a jacobian's vectorize=True, away")
     if isinstance(tensor, torch._subclasses.FakeTensor) or tensor.is_meta:
         raise TypeError("is a fake or meta tensor, which has no elements to compute")
     if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
         raise TypeError("has a tangent of torch's forward-mode differentiation, which numact does not carry on")
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        raise TypeError("is sparse or quantized; pass a dense tensor")
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+        raise TypeError("is sparse, nested or quantized; pass a dense tensor")
     if not (tensor.is_cpu or tensor.is_cuda):
         raise TypeError(f"lives on the device {tensor.device}; numact knows CPUs and CUDA GPUs")
     return tensor
@@ -119,7 +123,10 @@ def view(tensor):
     if tensor.is_neg():
         raise TypeError("is a negated view of another tensor; pass resolve_neg() of it")
     if tensor.dtype is not torch.bfloat16:
-        return tensor.numpy()  # the same memory as by DLPack, in 0.5 us for 1.9
+        try:
+            return tensor.numpy()  # the same memory as by DLPack, in 0.5 us for 1.9
+        except TypeError:
+            raise TypeError(f"has dtype {tensor.dtype}, which NumPy does not have; convert it first") from None
     return tensor.view(torch.int16).numpy().view(_bfloat16())
 
 

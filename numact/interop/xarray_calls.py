@@ -14,10 +14,13 @@ def call(call):
     call.refuse_out("xarray makes the results itself")
     if isinstance(call.function, SoftmaxCrossEntropy):
         return _loss(call)
-    if isinstance(call.function, Elementwise) and not isinstance(call.function, Halved):
-        return _gradients(call) if call.gives_several() else _elementwise(call)
+    is_elementwise = isinstance(call.function, Elementwise) and not isinstance(call.function, Halved)
+    if is_elementwise and not call.gives_several():
+        return _elementwise(call)
     if any(isinstance(value, xr.Dataset) for value in call.arrays.values()):
         return _by_variable(call)
+    if is_elementwise:
+        return _gradients(call)
     dim = call.keywords.pop("dim", None)
     if dim is not None:
         if "axis" in call.keywords:
@@ -28,6 +31,8 @@ def call(call):
     dims = _dims(x, dim, call.keywords["axis"])
     if isinstance(call.function, Reduction):
         return _reduced(call, x, dims)
+    if len(dims) > 1:
+        raise ValueError(f"{call.function.__name__} takes one dimension, not {', '.join(map(repr, dims))}")
     if isinstance(call.function, Halved):
         return _on_last(call, x, [dims] * len(call.arrays), dims)
     order = list(dict.fromkeys(name for value in call.arrays.values() for name in getattr(value, "dims", ())))
@@ -74,25 +79,39 @@ def _reduced(call, x, dims):
 def _by_variable(call):
     """Make a call for each variable of a Dataset, with the variable of that name of the others."""
     datasets = {place: value for place, value in call.arrays.items() if isinstance(value, xr.Dataset)}
+    first, *others = datasets.values()
+    names = list(first.data_vars)
+    for other in others:
+        if set(other.data_vars) != set(names):
+            raise ValueError(f"the Datasets have different variables: {names} and {list(other.data_vars)}")
+    results = []
+    for name in names:
+        arguments, keywords = call.exchanged({place: value[name] for place, value in datasets.items()})
+        try:
+            results.append(call.method(*arguments, **keywords))
+        except Exception as error:
+            error.add_note(f"in the variable {name!r} of the Dataset")
+            raise
 
-    def compute(variable):
-        arguments, keywords = call.exchanged({place: value[variable.name] for place, value in datasets.items()})
-        return call.method(*arguments, **keywords)
+    def joined(arrays):
+        return xr.Dataset(dict(zip(names, arrays, strict=True)), attrs=first.attrs)
 
-    return next(iter(datasets.values())).map(compute, keep_attrs=True)
+    return tuple(map(joined, zip(*results, strict=True))) if call.gives_several() else joined(results)
 
 
 def _gradients(call):
-    """Return a gradient by each array, summed over the dimensions that it lacks."""
+    """Return a gradient by each array or number, of backward summed over the dimensions that it lacks."""
     given = {place: xr.DataArray(value) if np.ndim(value) == 0 else value for place, value in call.arrays.items()}
     wide = xr.broadcast(*xr.align(*given.values(), join="exact"))
     results = call(dict(zip(given, (value.data for value in wide), strict=True)))
-    behind = list(given.values())[call.method.__name__ == "backward" :]
-    return tuple(_summed(wide[0].copy(data=item), own) for item, own in zip(results, behind, strict=True))
+    gradients = [wide[0].copy(data=item) if np.ndim(item) else xr.DataArray(item) for item in results]
+    if call.method.__name__ == "grad":
+        return tuple(gradients)
+    return tuple(map(_summed, gradients, (given.get(place) for place in call.inputs())))
 
 
 def _summed(gradient, own):
-    lacking = [name for name in gradient.dims if name not in own.dims]
+    lacking = [name for name in gradient.dims if own is not None and name not in own.dims]
     return gradient.sum(lacking, dtype=np.float64).astype(gradient.dtype) if lacking else gradient
 
 
@@ -128,9 +147,11 @@ def _check_dims(value, *models):
 def _dims(x, dim, axis):
     """Return the names of the dimensions to work along."""
     if dim is None:
+        if isinstance(axis, str):
+            raise TypeError(f"axis is a number; a dimension is named by dim={axis!r}")
         axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
         return tuple(x.dims[index] for index in axes)
-    dims = x.dims if dim is ... else (dim,) if dim in x.dims or isinstance(dim, str) else tuple(dim)
+    dims = x.dims if dim is ... else tuple(dim) if isinstance(dim, list | tuple | set) else (dim,)
     for name in dims:
         if name not in x.dims:
             raise ValueError(f"x has no dimension {name!r}; it has {', '.join(map(repr, x.dims))}")
