@@ -35,6 +35,7 @@ activation = Dying(formula, na.exponential.info)
 
 def run(folder, *arguments, limits=()):
     def restrict():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what starts the tests may ignore it
         for kind, size in limits:
             resource.setrlimit(kind, (size, size))
 

@@ -48,10 +48,7 @@ def call(call):
 def _checked(value):
     """Raise a TypeError for what is of Dask, but no array."""
     if not isinstance(value, da.Array):
-        raise TypeError(
-            f"is a Dask {type(value).__name__}: pass its .to_dask_array(lengths=True), or call "
-            "its map_partitions with a function that takes all it needs from one partition"
-        )
+        raise TypeError(f"is a Dask {type(value).__name__}, no array; a DataFrame has .to_dask_array(lengths=True)")
 
 
 def _by_value(function):
