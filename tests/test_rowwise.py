@@ -371,3 +371,26 @@ def test_calls_from_many_threads_at_once(function):
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("length", [13, 31, 100, 600])
+def test_rows_end_where_they_end(length, dtype):
+    """The last vector of a row may be written beyond it: neither where something else lies, nor what is still read."""
+    shape, generator = (21, length), np.random.default_rng(length)
+    x, grad_output = (read_only(generator.normal(size=shape).astype(dtype)) for _ in range(2))
+    y = np.stack([na.softmax(row) for row in x])
+    from_x = np.stack([na.softmax.backward(*rows) for rows in zip(grad_output, x, strict=True)])
+    from_y = np.stack([na.softmax.backward(g, output=row) for g, row in zip(grad_output, y, strict=True)])
+    room = np.full(x.size + 40, 7, dtype)
+    out, behind = room[: x.size].reshape(shape), room[x.size :]
+    for call, arrays, expected in (
+        (na.softmax, [x], y),
+        (na.softmax.backward, [grad_output, x], from_x),
+        (lambda g, y, out: na.softmax.backward(g, output=y, out=out), [grad_output, y], from_y),
+    ):
+        np.testing.assert_array_equal(call(*arrays, out=out), expected)
+        assert (behind == 7).all()
+        for place in range(len(arrays)):
+            own = [array.copy() for array in arrays]
+            np.testing.assert_array_equal(call(*own, out=own[place]), expected)

@@ -8,6 +8,8 @@ whose arrays overlap as scalar code.
 What stands in braces is filled in for each kernel: see `numact.targets.cpu_rows.WORDS`.
 """
 
+import re
+
 from numact.targets.common import ROW_ARITHMETIC
 from numact.targets.cpu_column_source import COLUMNS
 
@@ -56,30 +58,27 @@ def weigh_rests(x, start, size, largest, scale, parts):
         e = weight(value, largest[at(0, i)], scale)
         parts[at(0, i)] = ONE if value == largest[at(0, i)] else e
 
-def divide(values, piece, size, inverse, total, out, start):
-    for i in range(size):
-        out[at(start, i)] = store(quotient(values[at(piece, i)], inverse[at(0, i)], total[at(0, i)]))
-
 def subtract(x, begin, size, largest, high, low, scale, out, start):
     for i in range(size):
         lead = x[at(begin, i)]
         out[at(start, i)] = store(entry(lead, largest[at(0, i)], high[at(0, i)], low[at(0, i)], scale))
 
-def multiply(values, piece, size, factor, out, start):
-    for i in range(size):
-        out[at(start, i)] = store(gradient(values[at(piece, i)], factor[at(0, i)]))
+def map_rows(values, place, grads, begin, out, start, length, rows, room, first, second):
+    for k in range(rows):
+        at_row = k * length
+        map_row(
+            values, place + at_row, grads, begin + at_row, out, start + at_row, length, room - start - at_row,
+            first[k], second[k],
+        )
 
-def row_gradient(values, piece, grads, begin, size, first, second, out, start):
+def store_rows(values, size, out, start):
     for i in range(size):
-        g = grads[at(begin, i)]
-        out[at(start, i)] = store(gradient(values[at(piece, i)], g, first[at(0, i)], second[at(0, i)]))
+        out[at(start, i)] = store(values[at(0, i)])
 
 def long_rows({grad}x, out, length, scale):
     group, part, room = max(1, PIECE // length), min(PIECE, length), max(PIECE, length)
-    values, scratch = np.empty(room, number), np.empty((4, PIECE + WIDTH), number)
-    largest, first, second, parts = scratch[0], scratch[1], scratch[2], scratch[3]
-    sums = np.empty((4, group), number)
-    total, low, left, norm = sums[0], sums[1], sums[2], sums[3]
+    sums, shared = np.empty((2, group), np.float64), np.empty((4, group), number)
+    total, low, left, norm, one, other = sums[0], sums[1], shared[0], shared[1], shared[2], shared[3]
     {prepare}
     for start in range(0, x.size, group * length):
         rows = min(group, (x.size - start) // length)
@@ -88,7 +87,7 @@ def long_rows({grad}x, out, length, scale):
 """
 # Where an array's entries are numbers that need no conversion, they are read where they are, unless they are about to
 # be overwritten: LLVM runs a loop whose arrays overlap as scalar code.
-IN_PLACE = "if is_same({name}, out):\n        {name} = {name}.copy()\n    "
+IN_PLACE = "if is_same({name}, out):\n        {name} = {name}.copy()"
 READ_X = "read_rows(x, start, count, values, scale)\n        "
 READ_GRADS = "load_rows(grad, start, count, grads)\n        "
 SUM = """for k in range(rows):
@@ -101,7 +100,9 @@ SUM = """for k in range(rows):
                 total[k], low[k] = add(total[k], low[k] + error, result)
                 left[k] += ones
         """
-ASK = "ask_for_piece(out, start + piece, size)\n            "  # while the weights are computed memory is idle
+ASK = """if length <= ASKED:  # while the weights are computed memory is idle
+                ask_for_piece(out, start + piece, size)
+            """
 LARGEST = """for k in range(rows):
             spread(largest, k * length, part, largest_of({x}, {x_start} + k * length, length))
         """
@@ -117,10 +118,10 @@ WEIGH_RESTS = LARGEST + SUM.format(
 )
 # What the entries of a row share, from the sum of its weights.
 SHARE_SUM = """for k in range(rows):
-            spread(first, k * length, part, ONE / (total[k] + low[k]))
-            spread(second, k * length, part, total[k] + low[k])
+            other[k] = number(total[k] + low[k])
+            one[k] = ONE / other[k]
         """
-LOGARITHM = "logarithm(largest[k * length], left[k] - ONE + (total[k] + low[k]))"
+LOGARITHM = "logarithm(largest[k * length], left[k] - ONE + number(total[k] + low[k]))"
 SHARE_LOGARITHM = f"""for k in range(rows):
             log_high, log_low = {LOGARITHM}
             spread(first, k * length, part, log_high)
@@ -131,41 +132,38 @@ SHARE_SUMS = """for k in range(rows):
             total[k], low[k] = 0, 0
         for piece in range(0, count, PIECE):
             size = min(PIECE, count - piece)
-            {ask}for k in range(rows):
+            for k in range(rows):
                 place = piece + k * length
                 result, error = sum_of_terms(
                     {values}, {values_start} + place, {grads}, {grads_start} + place, min(length, size)
                 )
                 total[k], low[k] = add(total[k], low[k] + error, result)
         for k in range(rows):
-            one, other = shares(norm[k], total[k] + low[k], scale)
-            spread(first, k * length, part, one)
-            spread(second, k * length, part, other)
+            one[k], other[k] = shares(norm[k], number(total[k] + low[k]), scale)
         """
 FINISH = """for piece in range(0, count, PIECE):
             size = min(PIECE, count - piece)
             {}"""
-DIVIDE = FINISH.format("divide(values, piece, size, first, second, out, start + piece)")
 SUBTRACT = FINISH.format("subtract({x}, {x_start} + piece, size, largest, first, second, scale, out, start + piece)")
 REDUCE = f"""for k in range(rows):
             log_high, log_low = {LOGARITHM}
-            peak = largest[k * length] + (total[k] - total[k])  # NaN if an entry is
+            peak = largest[k * length] + number(total[k] - total[k])  # NaN if an entry is
             out[start // length + k] = store(reduced(peak, log_high, log_low))"""
-MULTIPLY = FINISH.format("multiply(values, piece, size, first, out, start + piece)")
-GRADIENT = FINISH.format(
-    "row_gradient({values}, {values_start} + piece, {grads}, {grads_start} + piece, size, first, second, out, "
-    "start + piece)"
-)
+# Behind a row lies one that is yet to be written, unless it takes the place of one that is yet to be read.
+MAP = """end = 0 if is_same(x, out) else out.size
+        map_rows({values}, {values_start}, {grads}, {grads_start}, out, start, length, rows, end, one, other)"""
+MAP_AND_STORE = """map_rows({values}, {values_start}, {grads}, {grads_start}, values, 0, length, rows, 0, one, other)
+        store_rows(values, count, out, start)"""
 FACTOR = """for k in range(rows):
-            spread(first, k * length, part, load(grad[start // length + k]) / (total[k] + low[k]))
+            one[k] = load(grad[start // length + k]) / number(total[k] + low[k])
         """
 STEPS = {  # of a row: its sum of weights, what its entries share, what comes out
-    "value": (WEIGH, SHARE_SUM, DIVIDE),
-    "log": (WEIGH_RESTS.replace("weigh_rests", ASK + "weigh_rests"), SHARE_LOGARITHM, SUBTRACT),
+    "value": (WEIGH, SHARE_SUM, MAP),
+    "log": (WEIGH_RESTS, SHARE_LOGARITHM, SUBTRACT),
     "reduced": (WEIGH_RESTS, "", REDUCE),
-    "backward": (WEIGH, SHARE_SUMS.replace("{norm}", "total[k] + low[k]").replace("{ask}", ""), GRADIENT),
-    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE").replace("{ask}", ASK), GRADIENT),
-    "reduced_backward": (WEIGH, FACTOR, MULTIPLY),
+    "backward": (WEIGH, SHARE_SUMS.replace("{norm}", "number(total[k] + low[k])"), MAP),
+    "from_output": ("", SHARE_SUMS.replace("{norm}", "ONE"), MAP),
+    "reduced_backward": (WEIGH, FACTOR, MAP),
 }
 
 
@@ -180,12 +178,21 @@ def steps(kind, is_read, is_loaded):
     words |= {"values": "values", "values_start": "0", "weigher": "weigh" if is_read else "weigh_in_place"}
     if kind == "from_output":
         words |= {"values": words["x"], "values_start": words["x_start"]}
-    prepare = "" if is_loaded or not has_grads else "grads = np.empty(room, number)"
-    for name, needed in (("x", is_read and kind in ("log", "from_output")), ("grad", is_loaded and has_grads)):
-        prepare += IN_PLACE.format(name=name) if needed else ""
+    if not has_grads:  # which are not read
+        words |= {"grads": words["values"], "grads_start": words["values_start"]}
     read = ("" if is_read else READ_X) + ("" if is_loaded or not has_grads else READ_GRADS)
-    weigh, share, finish = (step.format(**words) for step in STEPS[kind])
-    return {"prepare": prepare or "pass", "read": read, "weigh": weigh, "share": share, "finish": finish}
+    weigh, share, finish = STEPS[kind]
+    finish = MAP_AND_STORE if finish is MAP and not is_loaded else finish
+    weigh, share, finish = (step.format(**words) for step in (weigh, share, finish))
+    # Room for what is used alone: memory takes 0.1 us to get, in every task.
+    used = set(re.findall(r"\w+", read + weigh + share + finish))
+    lines = [f"{name} = np.empty(room + WIDTH, number)" for name in ("values", "grads") if name in used]
+    shared = [name for name in ("largest", "first", "second", "parts") if name in used]
+    lines += [f"scratch = np.empty(({len(shared)}, PIECE + WIDTH), number)"] * bool(shared)
+    lines += [f"{name} = scratch[{place}]" for place, name in enumerate(shared)]
+    for name, needed in (("x", is_read and kind in ("log", "from_output")), ("grad", is_loaded and has_grads)):
+        lines += [IN_PLACE.format(name=name)] * needed
+    return {"prepare": "\n    ".join(lines), "read": read, "weigh": weigh, "share": share, "finish": finish}
 
 
 DRIVERS = """

@@ -16,6 +16,7 @@ from numact.targets.cpu_vectors import WIDTH
 PASSES = 2  # a row costs about twice its weights
 INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
 PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay in the L1 cache
+ASKED = 4_096  # entries of a row, of 4 bytes at most, whose lines to write are asked for: more do not stay at hand
 SHORT = 12  # rows up to this length are turned into columns, rather than padded to a vector
 TURNED = 8_192  # entries turned at a time
 COLUMNS = 64  # a strip has a multiple of this
@@ -75,6 +76,8 @@ WORDS = {
     },
 }
 
+OF_TERMS: dict = {"fma": cpu_vectors.fma}
+exec(common.ROW_ARITHMETIC, OF_TERMS)
 SUM_DOWN = cpu_column_vectors.summing(lambda part: part)
 
 
@@ -111,11 +114,12 @@ def kernels(formulas, mode, dtype, scaled):
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
     scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
     scope |= {"largest_down": cpu_column_vectors.largest_down, "copy_behind": cpu_column_vectors.copy_behind}
-    scope |= {"sum_down": SUM_DOWN}
+    scope |= {"sum_down": SUM_DOWN, "map_row": cpu_vectors.mapping(_mapped(formulas, kind))}
     if formulas.term:
         scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
         scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula)
     scope |= {"STEP": cpu_memory.steps(element)[0], "ask_for": cpu_memory.ask_for}
+    scope |= {"ASKED": ASKED if element().nbytes <= 4 else 0}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
@@ -126,11 +130,26 @@ def kernels(formulas, mode, dtype, scaled):
     kernels = []
     for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__
+        function = plain_add if name == "add" and number is np.float32 else function
         if name in RowKernels._fields:
             kernels.append(Kernel(function, "tasks"))
         else:
             scope[name] = numba.njit(function, **(JIT_OPTIONS if name in INLINED else INNER_OPTIONS))
-    return RowKernels(*kernels, cpu.parallel_from(formulas.weight[0], dtype) // PASSES)
+    weight = formulas.output if is_output else formulas.weight[0]
+    return RowKernels(*kernels, cpu.parallel_from(weight, dtype) // PASSES)
+
+
+def plain_add(total, low, part):
+    """Return the sum of a float64 total and a part, of float32 entries, which leaves no error that counts."""
+    return total + part, low
+
+
+def _mapped(formulas, kind):
+    """Return what makes a result of vectors of weights and gradients and of two numbers that their row shares."""
+    if kind in ("value", "log", "reduced"):
+        return lambda e, g, inverse, total: OF_TERMS["quotient"](e, inverse, total)
+    gradient = cpu_vectors.of_terms(formulas.gradient.formula)
+    return gradient if kind != "reduced_backward" else lambda e, g, factor, unused: gradient(e, factor)
 
 
 def _element(value, dtype):

@@ -43,12 +43,25 @@ class Row:
 
     def load_first(self, count, index, others):
         """Load the first `count` entries of a vector, and others for what lies behind them, which is not touched."""
+        arguments = self.place(index), INDEX(self.size), self._is_first(count), others
+        return _call(self.builder, "masked.load", ".p0", others.type, arguments)
+
+    def store_first(self, value, count, index):
+        """Store the first `count` entries of a vector, and touch nothing behind them."""
+        arguments = value, self.place(index), INDEX(self.size), self._is_first(count)
+        _call(self.builder, "masked.store", ".p0", ir.VoidType(), arguments, value.type)
+
+    def _is_first(self, count):
         lanes = ir.Constant(vector(count.type), list(range(WIDTH)))
-        mask = self.builder.icmp_signed("<", lanes, _splat(self.builder, count))
-        arguments = self.place(index), INDEX(self.size), mask, others
-        kind = ir.FunctionType(others.type, [value.type for value in arguments])
-        name = f"llvm.masked.load.v{WIDTH}{'f32' if self.size == 4 else 'f64'}.p0"
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+        return self.builder.icmp_signed("<", lanes, _splat(self.builder, count))
+
+
+def _call(builder, name, suffix, result, arguments, kind=None):
+    """Call an intrinsic of LLVM, for vectors of a kind, or of its result."""
+    element = (kind or result).element
+    full = f"llvm.{name}.v{WIDTH}{'f64' if element == WIDER else 'f32'}{suffix}"
+    signature = ir.FunctionType(result, [value.type for value in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, full), arguments)
 
 
 def _each(rows, count, others, step):
@@ -149,6 +162,20 @@ class Terms:
     def __mul__(self, other):
         return Terms(self.builder, self.builder.fmul(self.value, other.value))
 
+    def __neg__(self):
+        return Terms(self.builder, self.builder.fneg(self.value))
+
+
+def fma(a, b, c):
+    """Return a * b + c of `Terms`, rounded once."""
+    values = [term.value for term in (a, b, c)]
+    return Terms(a.builder, _call(a.builder, "fma", "", a.value.type, values))
+
+
+def of_terms(formula):
+    """Return a formula of products and `fma` as one of `Terms`."""
+    return type(formula)(formula.__code__, formula.__globals__ | {"fma": fma})
+
 
 class _Total:
     """A sum of vectors, in float64 of float32, which takes fewer operations than to keep its rounding errors.
@@ -174,19 +201,15 @@ class _Total:
         builder.store(total, self.total)
 
     def result(self):
-        """Return the sum of all entries and its rounding error."""
+        """Return the sum of all entries and its rounding error, in float64."""
         builder, total, low = self.builder, self.builder.load(self.total), self.builder.load(self.low)
         while total.type.count > 1:
             if self.is_wide:
                 total, error = two_sum(builder, *_halves(builder, total))
                 low = builder.fadd(builder.fadd(*_halves(builder, low)), error)
             else:
-                total = builder.fadd(*_halves(builder, total))
-        total = _first(builder, total)
-        if self.is_wide:
-            return total, _first(builder, low)
-        rounded = builder.fptrunc(total, self.kind)
-        return rounded, builder.fptrunc(builder.fsub(total, builder.fpext(rounded, WIDER)), self.kind)
+                total, low = builder.fadd(*_halves(builder, total)), _halves(builder, low)[0]
+        return _first(builder, total), _first(builder, low)
 
 
 @intrinsic
@@ -218,7 +241,8 @@ def sum_of(typing_context, row, place, count, without):
             counted = builder.fadd(*_halves(builder, counted))
         return context.make_tuple(builder, signature.return_type, [*total.result(), _first(builder, counted)])
 
-    return types.UniTuple(row.dtype, 3)(row, place, count, without), generate
+    results = types.Tuple([types.float64, types.float64, row.dtype])
+    return results(row, place, count, without), generate
 
 
 def summing(formula):
@@ -244,6 +268,52 @@ def summing(formula):
             _each(rows, count, ir.Constant(vector(rows[0].kind), [0.0] * WIDTH), step)
             return context.make_tuple(builder, signature.return_type, total.result())
 
-        return types.UniTuple(row.dtype, 2)(row, place, other, other_place, count), generate
+        return types.UniTuple(types.float64, 2)(row, place, other, other_place, count), generate
 
     return sum_of_terms
+
+
+def mapping(formula):
+    """Return an intrinsic that writes what a formula of products makes of a row's entries and two numbers.
+
+    It takes two rows, each with where it begins, and where to write; how many entries, and up to how many from there
+    may be written, those behind the row with what has no meaning; and the numbers. The second row may be left unread.
+    """
+
+    @intrinsic
+    def map_row(typing_context, row, place, other, other_place, out, out_place, count, room, first, second):
+        def generate(context, builder, signature, arguments):
+            *places, count, room, first, second = arguments
+            rows = [Row(context, builder, signature.args[i], *places[i : i + 2]) for i in (0, 2, 4)]
+            *sources, target = rows
+            numbers = [Terms(builder, _splat(builder, value)) for value in (first, second)]
+            others = ir.Constant(vector(target.kind), [0.0] * WIDTH)
+
+            def compute(load):
+                return formula(*(Terms(builder, load(source)) for source in sources), *numbers).value
+
+            def write(index):
+                target.store(compute(lambda source: source.load(index)), index)
+
+            whole, start = builder.and_(count, count.type(-WIDTH)), count.type(0)
+            for vectors in (GROUP, 1):
+                stop = builder.and_(count, count.type(-vectors * WIDTH))
+                with steps(builder, start, stop, vectors * WIDTH) as (index, _):
+                    for part in range(vectors):
+                        write(builder.add(index, index.type(part * WIDTH)))
+                start = stop
+            rest = builder.sub(count, whole)
+            with builder.if_then(builder.icmp_signed(">", rest, rest.type(0))):
+                is_roomy = builder.icmp_signed("<=", builder.add(whole, whole.type(WIDTH)), room)
+                with builder.if_else(is_roomy) as (then, otherwise):
+                    with then:
+                        write(whole)
+                    with otherwise:
+                        values = compute(lambda source: source.load_first(rest, whole, others))
+                        target.store_first(values, rest, whole)
+            return context.get_dummy_value()
+
+        arguments = row, place, other, other_place, out, out_place, count, room, first, second
+        return types.none(*arguments), generate
+
+    return map_row
