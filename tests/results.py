@@ -14,7 +14,7 @@ NAMES = [*SHAPED, *SEVERAL]
 CASES = [(name, kind) for kind in DTYPES for name in NAMES if kind == "float32" or name in (*SAMPLE, "softmax")]
 
 # The loops of a row that hold its arithmetic; those of the other functions are the same.
-ROWS = {"softmax": ("weigh", "divide"), "log_softmax": ("weigh_rests", "subtract")}
+ROWS = {"softmax": ("weigh", "map_rows"), "log_softmax": ("weigh_rests", "subtract")}
 LOOPS = {
     "sparsemax": ("add_support", "clip", "subtract_mean"),
     "hardmax": ("mark", "keep_nan"),
