@@ -35,7 +35,7 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
         raise TypeError(f"axis must be an integer, not {axis!r}") from None
     if name := dispatch._plain_dtype(arrays, x, out):
         rows = split_at(x.shape, axis)
-        if mask is None or _is_plain_mask(mask, x.shape, rows):
+        if mask is None or _is_plain_mask(mask, x.shape, rows, out):
             result = memory.empty_like(x) if out is None else out
             flat = map(flattened, arrays)
             mask = None if mask is None else mask.ravel()
@@ -60,7 +60,8 @@ def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
         mask = np.asarray(mask)
         check_mask(mask.shape, mask.dtype, shape)
         mask = np.moveaxis(np.broadcast_to(mask, shape), axis, -1)
-    overlaps = out is not None and may_overlap(out, arrays.values())
+    read = arrays.values() if mask is None else (*arrays.values(), mask)
+    overlaps = out is not None and may_overlap(out, read)
     result = memory.empty(shape, dtype) if out is None or overlaps else out
     inputs = [np.moveaxis(np.broadcast_to(value, shape), axis, -1) for value in arrays.values()]
     target = np.moveaxis(result, axis, -1)
@@ -77,10 +78,10 @@ def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
     return deliver(result, out)
 
 
-def _is_plain_mask(mask, shape, rows):
-    """Return whether a mask can be read in place: an array of the shape of x whose rows are contiguous."""
-    fits = type(mask) is np.ndarray and mask.dtype == bool and mask.shape == shape
-    return fits and mask.flags.c_contiguous and rows[2] == 1
+def _is_plain_mask(mask, shape, rows, out):
+    """Return whether a mask can be read in place: an array of the shape of x, apart from out, of contiguous rows."""
+    fits = type(mask) is np.ndarray and mask.dtype == bool and mask.shape == shape and rows[2] == 1
+    return fits and mask.flags.c_contiguous and (out is None or not np.may_share_memory(out, mask))
 
 
 def check_mask(mask_shape, mask_dtype, shape):

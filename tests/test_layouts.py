@@ -84,6 +84,29 @@ def test_overlapping_out_on_many_threads(activation, start, stop):
     np.testing.assert_array_equal(out, expected[1])
 
 
+@pytest.mark.parametrize("rows", [60, 600])  # on one thread and on many
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_overlapping_out_with_a_mask(name, rows):
+    function, rng = na.registry[name], np.random.default_rng(7)
+    x, grad = rng.normal(size=(2, rows, 400)).astype(np.float32)
+    mask = rng.random((rows, 400)) < 0.7
+    value, gradient = function(x, mask=mask), function.backward(grad, x, mask=mask)
+    for low, high in ((0, 1), (1, 0)):
+        memory = np.empty((rows + 1, 400), np.float32)
+        array, out = memory[low : low + rows], memory[high : high + rows]
+        array[...] = x
+        np.testing.assert_array_equal(function(array, mask=mask, out=out), value)
+        array[...] = grad
+        np.testing.assert_array_equal(function.backward(array, x, mask=mask, out=out), gradient)
+    out = np.empty((rows, 400), np.float32)
+    within = out.view(bool).reshape(4 * rows, 400)[rows : 2 * rows]
+    for layout in (x, np.asfortranarray(x)):
+        within[...] = mask
+        np.testing.assert_array_equal(function(layout, mask=within, out=out), value)
+    within[...] = mask
+    np.testing.assert_array_equal(function.backward(grad, x, mask=within, out=out), gradient)
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 63, 1000, 65_535, 65_536, 65_537, 300_001])
 def test_position_and_length_do_not_matter(elementwise, size):
     x = np.random.default_rng(size).normal(size=size).astype(np.float32)

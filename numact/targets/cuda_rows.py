@@ -135,7 +135,7 @@ def along_rows(interop, start, arrays, axis, mask, out):
     inputs = [_contiguous(interop, x, item, dtype, shape) for item in inputs]
     masks = [] if mask is None else [_mask(interop, x, mask, shape)]
     direct = written is not None and written.contiguous and written.dtype == dtype
-    direct = direct and not target.overlaps(written, inputs)
+    direct = direct and not target.overlaps(written, [*inputs, *masks])
     result = out if direct else interop.empty(x, shape, dtype)
     views = [*inputs, *masks, target.view(interop, result)]
     if math.prod(shape):
