@@ -13,7 +13,9 @@ import numact as na
 from numact.base import Elementwise
 from numact.binding import Formula
 
-LEFT_OUT = ("commands", "elementary", "elementwise", "rowwise.py")  # formulas, and what no kernel depends on
+# Formulas, and what neither kernels nor the way to them depend on.
+LEFT_OUT = ("commands", "elementary", "elementwise", "interop", "rowwise.py")
+LEFT_OUT += ("documentation.py", "explanation.py", "pictures.py", "torch.py")
 
 
 def formulas(function):

@@ -1,6 +1,9 @@
 """`python -m numact bench` as a real process: its table, its file, its picture and its comparison."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -36,6 +39,18 @@ def test_table_file_picture_and_comparison(tmp_path):
     cells = {tuple(row[:2]): row[2:] for row in (line.replace("│", " ").split() for line in done.stdout.splitlines())}
     assert float(cells["gelu", "forward"][-1]) < 1
     assert len(cells["relu", "forward"]) == len(cells["gelu", "forward"]) - 2  # the file knows no relu
+
+
+def test_other_programs_are_noticed():
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * os.cpu_count())]
+    try:
+        done = run("bench", "relu", "--size", "10")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert done.returncode == 0, done.stderr
+    assert "Other programs are running: a copy on" in done.stderr
 
 
 @pytest.mark.parametrize(

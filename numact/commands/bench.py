@@ -5,11 +5,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 
 import numact as na
 from numact.base import Elementwise
-from numact.commands.hardware import copy_call, find_targets, hardware
+from numact.commands.hardware import copy_call, find_targets, free_cores, hardware
 from numact.gated import Halved
 from numact.warmup import plan
 
@@ -18,6 +19,7 @@ DTYPES, SIZES = ["float32"], [1_000, 100_000, 16_000_000]  # a call's overhead, 
 ROW = 1_000  # entries of a row of the row-wise functions
 ROUNDS = 5  # of a function and a copy in turn
 SHORTEST = 1e-3  # seconds of calls between two looks at the clock
+DISTURBED = 0.85  # the share of the cores below which other programs have the rest
 CASE = ("activation", "direction", "target", "dtype", "size")
 
 
@@ -120,6 +122,17 @@ def print_results(found, lines, earlier):
         console.print(table)
 
 
+def warn_if_disturbed():
+    """Say so where other programs take the cores."""
+    cores, threads = free_cores(), numba.get_num_threads()
+    if cores < DISTURBED * threads:
+        print(
+            f"Other programs are running: a copy on {threads} threads got {cores:.1f} cores. Times will be too long; "
+            "measure again when they are done.",
+            file=sys.stderr,
+        )
+
+
 def panels(lines):
     """Return the results of each target, dtype and size under a title; glu's input is of twice the size."""
     found = {}
@@ -195,6 +208,7 @@ def run(options):
         return 2
     targets, gpu = find_targets()
     found = hardware(gpu)
+    warn_if_disturbed()
     lines = list(measure_all(jobs, targets, options.size))
     print_results(found, lines, earlier)
     if options.json:

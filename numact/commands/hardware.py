@@ -11,6 +11,8 @@ import numba
 import numpy as np
 
 REPEATS = 7
+LARGE = 4_000_000  # elements of a copy that keeps all its threads busy
+WINDOW = 0.05  # seconds
 THREADED = 65_536  # elements from which a copy is faster on all threads than on one
 
 
@@ -86,6 +88,19 @@ def hardware(gpu):
         "threads": f"{numba.get_num_threads()} ({numba.threading_layer()})",
         "GPU": gpu,
     }
+
+
+def free_cores():
+    """Return how many cores a large copy on all threads gets, in the best of several windows of time."""
+    x, out = np.ones((2, LARGE), np.float32)
+    copy_tiles(x, out)
+    found = []
+    for _ in range(REPEATS):
+        start, used = time.perf_counter(), time.process_time()
+        while (passed := time.perf_counter() - start) < WINDOW:
+            copy_tiles(x, out)
+        found.append((time.process_time() - used) / passed)
+    return max(found)
 
 
 def copy_call(target, x, out):
