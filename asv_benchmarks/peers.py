@@ -23,6 +23,7 @@ SIZES = (1, 1_000, 100_000, 16_000_000)  # a call's overhead (twice), the caches
 ROWS = (4, 32, 1_000, 65_536)
 SHAPES = {1_000: (5, 5, 5, 8), 100_000: (10, 10, 20, 50), 16_000_000: (40, 40, 100, 100)}  # a softmax along each axis
 DTYPES = ("float32", "float64")
+SELDOM = ("softmin", "logsumexp", "sparsemax", "hardmax")  # where named only: they take as long as all that are usual
 ROUNDS = 15
 TRIALS, TOO_SLOW = 3, 4  # who takes 4 times as long as the fastest in 3 rounds sits out the others
 LARGE = 100_000  # elements from which the kernels and not the calls decide
@@ -303,7 +304,8 @@ def parse(arguments):
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, choices=range(1, available + 1), default=available, metavar="COUNT")
-    parser.add_argument("--function", nargs="+", choices=comparable(), default=comparable(), metavar="NAME")
+    usual = [name for name in comparable() if name not in SELDOM]
+    parser.add_argument("--function", nargs="+", choices=comparable(), default=usual, metavar="NAME")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, help="default: both; with --quick float32")
     parser.add_argument("--size", nargs="+", type=int, choices=SIZES, help="default: all; with --quick 1000")
     parser.add_argument("--quick", action="store_true", help="a run of seconds: two rounds")
