@@ -50,7 +50,7 @@ def test_other_programs_are_noticed():
             process.kill()
             process.wait()
     assert done.returncode == 0, done.stderr
-    assert "Other programs are running: a copy on" in done.stderr
+    assert "other programs, or a limit on this one" in done.stderr
 
 
 @pytest.mark.parametrize(

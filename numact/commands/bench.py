@@ -19,7 +19,7 @@ DTYPES, SIZES = ["float32"], [1_000, 100_000, 16_000_000]  # a call's overhead, 
 ROW = 1_000  # entries of a row of the row-wise functions
 ROUNDS = 5  # of a function and a copy in turn
 SHORTEST = 1e-3  # seconds of calls between two looks at the clock
-DISTURBED = 0.85  # the share of the cores below which other programs have the rest
+DISTURBED = 0.85  # the share of its cores below which a copy is disturbed
 CASE = ("activation", "direction", "target", "dtype", "size")
 
 
@@ -123,12 +123,12 @@ def print_results(found, lines, earlier):
 
 
 def warn_if_disturbed():
-    """Say so where other programs take the cores."""
+    """Say so where the threads do not get their cores."""
     cores, threads = free_cores(), numba.get_num_threads()
     if cores < DISTURBED * threads:
         print(
-            f"Other programs are running: a copy on {threads} threads got {cores:.1f} cores. Times will be too long; "
-            "measure again when they are done.",
+            f"A copy on {threads} threads got {cores:.1f} cores: other programs, or a limit on this one, have the "
+            "rest. Times will be too long.",
             file=sys.stderr,
         )
 
