@@ -149,9 +149,8 @@ def row_loops(function):
             continue
         scaled = getattr(function, "_scale", 1.0) != 1.0
         made = cpu_rows.kernels.__wrapped__(function._formulas, which, DTYPE, scaled)
-        scope = made.long.function.py_func.__globals__
-        scope["is_same"] = numba.njit(lambda array, out: False)
         for name, kernel in ((which, made.long.function), (f"{which} of columns", made.strip.function)):
+            kernel.py_func.__globals__["is_same"] = numba.njit(lambda array, out: False)
             sizes = kernel.py_func.__code__.co_argcount - len(arrays) - 1  # as many as the commit has
             kernel.compile(arrays + (types.int64,) * sizes + (types.float64,))
             yield name, list(called(kernel)), assembly(kernel)

@@ -274,7 +274,7 @@ def build(source, dtype, scope, label):
 
 @cache
 def kernel(function, mode, dtype):
-    """Return the kernel of a `RowFunction`; mode and dtype are as in `cpu_rows.kernels`."""
+    """Return the kernel of a `RowFunction`; mode and dtype are as in `cpu_rows.RowKernels`."""
     words = {"grad": "", "grads": "", "make_grads": "", "gather_grads": "", "backward": ""}
     if mode != "value":
         words = {"grad": "grad, ", "grads": "grads, ", "make_grads": "grads = np.empty(group * padded, number)"}

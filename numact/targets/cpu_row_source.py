@@ -195,7 +195,7 @@ def steps(kind, is_read, is_loaded):
     return {"prepare": "\n    ".join(lines), "read": read, "weigh": weigh, "share": share, "finish": finish}
 
 
-DRIVERS = """
+SHORT_ROWS_AND_STRIPS = """
 def move(source, target):
     for i in range(target.size):
         target[i] = source[i]
@@ -231,7 +231,8 @@ def strip(index, {grad}x, out, length, inner, width, blocks, scale):
         start = block * length * inner + low
         stop, place = start + length * inner, block * inner + low
         {strip}({grad}x, out, start, stop, inner, columns, place, number(scale), group, rows, sums, parts)
-
+"""
+MASKS = """
 def hide(mask, x, start, fill, part):
     for i in range(part.size):
         value = x[at(start, i)]  # read in any case: LLVM vectorises a choice, but no branch
@@ -254,5 +255,9 @@ def masked_{size}(index, {{grad}}x, mask, out, length, size, scale):
     {rows}({{grads}}part, out[start:stop], length, number(scale))
     blank(mask, start, out[start:stop])
 """
-KERNELS = ROW_ARITHMETIC + BASICS + LONG_ROWS + COLUMNS + DRIVERS
-KERNELS += TASKS.format(size="short", rows="short_rows") + TASKS.format(size="long", rows="long_rows")
+ALONG_ROWS = ROW_ARITHMETIC + BASICS + LONG_ROWS + MASKS + TASKS.format(size="long", rows="long_rows")
+DOWN_COLUMNS = ROW_ARITHMETIC + BASICS + COLUMNS + SHORT_ROWS_AND_STRIPS + MASKS
+DOWN_COLUMNS += TASKS.format(size="short", rows="short_rows")
+# By the kernels they define. No array needs both, and a process that defines both computes its first rows 15 ms later.
+SOURCES = dict.fromkeys(("long", "masked_long"), ALONG_ROWS)
+SOURCES |= dict.fromkeys(("short", "masked_short", "strip"), DOWN_COLUMNS)

@@ -1,7 +1,6 @@
 """CPU kernels for row-wise functions: which formulas and which source make them, and which of them an array needs."""
 
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
 from numact.targets import common, cpu, cpu_column_vectors, cpu_memory, cpu_vectors, cpu_width
-from numact.targets.cpu_row_source import KERNELS, steps
+from numact.targets.cpu_row_source import SOURCES, steps
 from numact.targets.cpu_threads import PARTS, TILE, Kernel
 from numact.targets.cpu_vectors import WIDTH
 
@@ -81,20 +80,10 @@ exec(common.ROW_ARITHMETIC, OF_TERMS)
 SUM_DOWN = cpu_column_vectors.summing(lambda part: part)
 
 
-class RowKernels(NamedTuple):
-    """What one row-wise function compiles to for one dtype."""
+class RowKernels:
+    """What one row-wise function compiles to for one dtype: a `Kernel` by each name of `SOURCES`.
 
-    strip: Kernel
-    short: Kernel
-    masked_short: Kernel
-    long: Kernel
-    masked_long: Kernel
-    parallel_from: int
-
-
-@cache
-def kernels(formulas, mode, dtype, scaled):
-    """Return the `RowKernels` of a row-wise function for the dtype of a name.
+    Those of one source are defined when the first of them is asked for.
 
     Parameters
     ----------
@@ -107,7 +96,24 @@ def kernels(formulas, mode, dtype, scaled):
     scaled : bool
         Whether a scale other than 1 is taken into account.
     """
-    kind = formulas.kind(mode)
+
+    def __init__(self, formulas, mode, dtype, scaled):
+        self._made_of = formulas, formulas.kind(mode), dtype, scaled
+        weight = formulas.output if mode == "from_output" else formulas.weight[0]
+        self.parallel_from = cpu.parallel_from(weight, dtype) // PASSES
+
+    def __getattr__(self, name):  # which is not defined yet
+        if name not in SOURCES:
+            raise AttributeError(f"no kernel of rows is named {name}")
+        vars(self).update(_defined(SOURCES[name], *self._made_of))
+        return vars(self)[name]
+
+
+kernels = cache(RowKernels)
+
+
+def _defined(source, formulas, kind, dtype, scaled):
+    """Return the kernels of a source by name."""
     scope = common.row_scope(formulas, kind, dtype, scaled, common.conversions(dtype))
     number, element = scope["number"], common.storage(dtype).type
     is_output, is_number = kind == "from_output", element is number
@@ -126,17 +132,16 @@ def kernels(formulas, mode, dtype, scaled):
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
-    source = KERNELS.format(**WORDS[kind], **steps(kind, is_read, is_number))
-    kernels = []
+    source = source.format(**WORDS[kind], **steps(kind, is_read, is_number))
+    kernels = {}
     for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__
         function = plain_add if name == "add" and number is np.float32 else function
-        if name in RowKernels._fields:
-            kernels.append(Kernel(function, "tasks"))
+        if name in SOURCES:
+            kernels[name] = Kernel(function, "tasks")
         else:
             scope[name] = numba.njit(function, **(JIT_OPTIONS if name in INLINED else INNER_OPTIONS))
-    weight = formulas.output if is_output else formulas.weight[0]
-    return RowKernels(*kernels, cpu.parallel_from(weight, dtype) // PASSES)
+    return kernels
 
 
 def plain_add(total, low, part):
@@ -165,7 +170,7 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     Parameters
     ----------
     formulas, mode, dtype
-        As for `kernels`.
+        As for `RowKernels`.
     arrays : iterable of array
         The input, or the output's gradient and the input or the output.
     out : array

@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 
 import numba
 import numpy as np
@@ -102,9 +102,13 @@ class Kernel:
     """
 
     def __init__(self, function, loop):
-        self.function = common.cached(numba.njit, function, **INNER_OPTIONS)
-        self._loop = loop
+        self._plain, self._loop = function, loop
         self.address = self.serial = self.parallel = None
+
+    @cached_property
+    def function(self):
+        """The function for Numba to compile; to look for its place on disk takes 1 ms."""
+        return common.cached(numba.njit, self._plain, **INNER_OPTIONS)
 
     def run(self, pays, *arguments):
         """Do all the work, by many threads where that pays and the process has threads for it."""

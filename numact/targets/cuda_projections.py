@@ -189,7 +189,7 @@ def build(source, scope, label, kernels):
 
 @cache
 def kernel(function, mode, dtype):
-    """Return the Python function of a `RowFunction`'s kernel; mode and dtype are as in `cpu_rows.kernels`."""
+    """Return the Python function of a `RowFunction`'s kernel; mode and dtype are as in `cpu_rows.RowKernels`."""
     is_output = mode == "from_output"
     scope = scope_of(dtype) | {"FROM_OUTPUT": is_output}
     scope |= {formula.__name__: formula.compiled(common.number(dtype)) for formula in function.formulas}

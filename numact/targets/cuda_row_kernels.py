@@ -321,7 +321,7 @@ class Layout(NamedTuple):
 
 @cache
 def function(formulas, mode, dtype, scaled, is_masked, layout):
-    """Return the Python function of a row kernel for a `Layout`; see `numact.targets.cpu_rows.kernels` for the rest."""
+    """Return the Python function of a row kernel for a `Layout`; see `numact.targets.cpu_rows.RowKernels`."""
     kind = formulas.kind(mode)
     scope = common.row_scope(formulas, kind, dtype, scaled, conversions(dtype))
     number, item = scope["number"], common.storage(dtype).itemsize
