@@ -38,7 +38,8 @@ def finish(process, folder):
     """Return the results that a process saved, and the machine code."""
     _, errors = process.communicate(timeout=1500)
     assert process.returncode == 0, errors
-    return np.load(folder / "results.npz"), json.loads((folder / "results.json").read_text())
+    with np.load(folder / "results.npz") as saved:
+        return dict(saved), json.loads((folder / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
