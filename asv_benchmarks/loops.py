@@ -125,7 +125,8 @@ def elementwise_loops(function):
     }.items():
         results = 1 if which == "value" else len(function._value.inputs)
         if results == 1:
-            kernel = cpu.kernel(formula, DTYPE).kernel
+            kernel = cpu.kernel(formula, DTYPE)
+            kernel = getattr(kernel, "kernel", kernel)  # of commits that wrap it
         else:
             kinds = cpu_arrays.Kinds(("whole",) * len(formula.inputs), ("whole",) * results, False)
             kernel = cpu_arrays.kernel(formula, DTYPE, kinds)

@@ -23,10 +23,9 @@ def median_times(kernel, arguments):
     times = ([], [])
     for _ in range(ROUNDS):
         for is_parallel, found in enumerate(times):
-            function = kernel.ready(arguments, bool(is_parallel))
-            function(kernel.address, *arguments)
+            kernel.run(bool(is_parallel), *arguments)
             start = time.perf_counter()
-            function(kernel.address, *arguments)
+            kernel.run(bool(is_parallel), *arguments)
             found.append(time.perf_counter() - start)
     return [statistics.median(found) for found in times]
 
@@ -43,15 +42,15 @@ def main():
     for name in functions:
         function = na.registry[name].common
         for label, formula in ((name, function._value), (f"{name}.grad", function._derivative)):
-            (kernel, parallel_from), cells = cpu.kernel(formula, "float32"), []
+            kernel, cells = cpu.kernel(formula, "float32"), []
             for size in SIZES:
                 x = np.random.default_rng(0).normal(0, 3, size).astype(np.float32)
                 numbers = formula.formula.__defaults__ or (1.0,) * len(formula.parameters)
                 arguments = (x, *numbers, np.ones_like(x))
                 serial, parallel = (1e6 * seconds for seconds in median_times(kernel, arguments))
                 cell = f"{serial:.1f} / {parallel:.1f}"
-                cells.append(f"**{cell}**" if size >= parallel_from else cell)
-            print(f"| {label} | {parallel_from:,} | {' | '.join(cells)} |", flush=True)
+                cells.append(f"**{cell}**" if size >= kernel.parallel_from else cell)
+            print(f"| {label} | {kernel.parallel_from:,} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

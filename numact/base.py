@@ -324,8 +324,9 @@ class Elementwise(Activation):
 
 
 def _numbers(activation, values):
+    """Return parameters as `dispatch.elementwise` takes them."""
     try:
-        return tuple(map(float, values))
+        return tuple([np.array(float(value)) for value in values])
     except (TypeError, ValueError):
         shown = ", ".join(f"{name}={value!r}" for name, value in zip(activation._defaults, values, strict=False))
         raise TypeError(f"{activation.__name__}: parameters must be real numbers, not {shown}") from None

@@ -85,7 +85,8 @@ class Formula:
         inputs = [item.name for item in arguments if item.kind is item.POSITIONAL_ONLY]
         self.inputs = tuple(inputs or [item.name for item in arguments if item.default is item.empty])
         self.parameters = tuple(item.name for item in arguments if item.name not in self.inputs)
-        self.kernels = {}  # of the CPU, by the dtype's name; see `numact.targets.cpu.kernel`
+        # Of the CPU, see `numact.targets.cpu.kernel`: by the dtype's name, and by NumPy's dtype if that is its own.
+        self.kernels, self.direct = {}, {}
         _check(function)
 
     def __repr__(self):

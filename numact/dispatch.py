@@ -26,15 +26,28 @@ PART = 262_144  # elements converted or made contiguous at a time, where an arra
 
 
 def elementwise(formula, arrays, parameters, out):
-    """Apply a formula to a tuple of arrays, its first arguments, on the device where they live."""
+    """Apply a formula to a tuple of arrays, its first arguments, on the device where they live.
+
+    Its other arguments are numbers, best as arrays of no axes: NumPy takes 0.2 us longer for others.
+    """
     x = arrays[-1]
+    if type(x) is ndarray and (kernel := formula.direct.get(dtype := x.dtype)) and x.size < kernel.parallel_from:
+        # NumPy itself hands such arrays of one shape and dtype to the kernel, of one axis at any stride.
+        operands, shape = arrays if out is None else (*arrays, out), x.shape
+        has_lines = len(shape) > 1
+        for array in operands:
+            if array is not x and (type(array) is not ndarray or array.dtype is not dtype or array.shape != shape):
+                break
+            if has_lines and not array.flags.c_contiguous:
+                break
+        else:
+            if kernel.serial:
+                return kernel.serial(*(arrays + parameters + (out,) if parameters else operands))
+    parameters = tuple(map(float, parameters))
     if name := _plain_dtype(arrays, x, out):
+        kernel = cpu_target().kernel(formula, name)
         result = memory.empty_like(x) if out is None else out
-        kernel = formula.kernels.get(name) or cpu_target().kernel(formula, name)
-        if x.ndim == 1 and x.itemsize > 2:
-            kernel.run(arrays, parameters, result)
-            return result
-        kernel.run(map(flattened, arrays), parameters, flattened(result))
+        kernel.fill(map(flattened, arrays), parameters, flattened(result))
         return deliver(result, out)
     if library := seen.get(type(x)):
         result = cuda_target().plain(library, formula, arrays, parameters, out)
@@ -56,7 +69,7 @@ def gradients(formula, arrays, parameters, out, summed=True):
         Whether the first array is grad_output, which has no result, and each result has the shape of its array, summed
         over the axes along which that repeats. Else all have the shape that the arrays broadcast to.
     """
-    named = dict(zip(formula.inputs, arrays, strict=True))
+    named, parameters = dict(zip(formula.inputs, arrays, strict=True)), tuple(map(float, parameters))
     names = formula.inputs[1:] if summed else formula.inputs
     if out is not None and not (isinstance(out, tuple | list) and len(out) == len(names)):
         raise ValueError(f"out must be a tuple of {len(names)}: for {' and '.join(names)} an array each, or None")

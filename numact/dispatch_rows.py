@@ -34,6 +34,10 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     except TypeError:
         raise TypeError(f"axis must be an integer, not {axis!r}") from None
     if name := dispatch._plain_dtype(arrays, x, out):
+        if mask is None and scale == 1 and (axis == -1 or axis == x.ndim - 1) and x.ndim:
+            kernels = _direct(formulas, mode, name)
+            if kernels and x.size < kernels.parallel_from:
+                return kernels.ufunc(x.shape[-1])(*arrays, out)
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows, out):
             result = memory.empty_like(x) if out is None else out
@@ -50,6 +54,14 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     if interop is None:
         return _rowwise_on_cpu(formulas, mode, named, axis, mask, scale, out)
     return cuda_rows_target(formulas).rowwise(interop, formulas, mode, named, axis, mask, scale, out)
+
+
+@cache
+def _direct(formulas, mode, dtype):
+    """Return kernels with ufuncs that take NumPy's arrays of a dtype as they are, or None."""
+    if formulas.cpu_target != "cpu_rows" or dtype == "bfloat16":
+        return None
+    return cpu_rows_target(formulas).kernels(formulas, mode, dtype, False)
 
 
 def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):

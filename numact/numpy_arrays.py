@@ -32,7 +32,7 @@ def elementwise(formula, arrays, parameters, out):
     with iterator, np.errstate(all="ignore"):
         for *inputs, result in iterator:
             views = [value.view(storage) for value in inputs]
-            cpu.kernel(formula, name).run(views, parameters, result.view(storage))
+            cpu.kernel(formula, name).fill(views, parameters, result.view(storage))
         result = iterator.operands[-1]
     return deliver(result, out)
 

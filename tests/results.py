@@ -66,7 +66,7 @@ def assembly():
         if name in ELEMENTWISE:  # the gradients by several arrays come from kernels of several results
             formulas[f"{name}_backward"] = function._product
         for label, formula in formulas.items():
-            kernel = cpu.kernel(formula, "float32").kernel.function
+            kernel = cpu.kernel(formula, "float32").function
             found[label] = text_of([kernel])
             found[f"{label}_large"] = text_of([kernel.py_func.__globals__["loop_asking"]])
     for name, parts in ROWS.items():

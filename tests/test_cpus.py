@@ -87,7 +87,7 @@ import numpy as np, numact as na
 from numact.targets import cpu
 x = np.ones(64, np.float32)
 na.gelu(x)
-print(*cpu.kernel(na.gelu._value, "float32").kernel.function.inspect_asm().values())
+print(*cpu.kernel(na.gelu._value, "float32").function.inspect_asm().values())
 """
 
 

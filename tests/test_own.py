@@ -257,7 +257,7 @@ one = scope["same"]
 exec(compile("same = na.activation(lambda x: x - 2.0)", "<cell 1>", "exec"), scope)
 print(first(x)[0], same(x)[0], make(3.0)(x)[0], make(4.0)(x)[0], one(x)[0], scope["same"](x)[0])
 from numact.targets import cpu
-kernel = cpu.kernel(same._value, "float32").kernel.function
+kernel = cpu.kernel(same._value, "float32").function
 print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 

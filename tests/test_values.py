@@ -145,6 +145,7 @@ def test_softmax_of_a_shifted_row_is_the_same():
 def test_no_floating_point_warning_escapes(activation):
     with np.errstate(all="raise"):
         x = np.array([[-INF, -1e38, -100, -1e-45, 0, 1e-45, 100, 1e38, INF, NAN]], np.float32)
-        activation(x)
-        activation.backward(x, x)
+        for _ in range(2):  # from the second on, NumPy calls the kernel of a small array
+            activation(x)
+            activation.backward(x, x)
         activation(x.astype(np.float64) * 1e200, out=np.empty(x.shape, np.float16))

@@ -1,14 +1,13 @@
 """CPU kernels of elements: one for each formula and dtype, and a `@vectorize` ufunc for users."""
 
 from functools import cache
-from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from numact.binding import INNER_OPTIONS
-from numact.targets import common, cpu_memory, cpu_width
-from numact.targets.cpu_threads import Kernel
+from numact.targets import common, cpu_memory, cpu_ufuncs, cpu_width
+from numact.targets.cpu_tiles import ElementKernel
 
 # Threads pay from where one of them would work for 3.5 us. What it needs for a float32 was measured on two cores of an
 # AMD Zen 5 with AVX-512: from 0.04 ns (relu) to 0.34 (the derivative of gelu's tanh form, 64 operations). Two threads
@@ -41,22 +40,6 @@ def elements({names}, out, asks):
 """
 
 
-class ElementKernel(NamedTuple):
-    """What one formula compiles to for one dtype, and from how many elements threads pay."""
-
-    kernel: Kernel
-    parallel_from: int
-
-    def run(self, arrays, parameters, out):
-        """Fill `out` from arrays of its size; all are flat, dense, aligned, and of the kernel's dtype, or its bits."""
-        kernel, worthwhile = self
-        serial, pays = kernel.serial, out.size >= worthwhile
-        if serial and not pays:  # what `Kernel.run` would do, 0.2 us sooner
-            serial(kernel.address, *arrays, *parameters, out)
-        else:
-            kernel.run(pays, *arrays, *parameters, out)
-
-
 @cache
 def parallel_from(formula, dtype):
     """Return the number of elements from which threads pay for a formula and the dtype of a name."""
@@ -68,7 +51,9 @@ def parallel_from(formula, dtype):
 def kernel(formula, dtype):
     """Return the `ElementKernel` of a formula for arrays of the dtype of that name, which the formula keeps."""
     if dtype not in formula.kernels:
-        formula.kernels[dtype] = _kernel(formula, dtype)
+        formula.kernels[dtype] = made = _kernel(formula, dtype)
+        if dtype in cpu_ufuncs.DTYPES:
+            formula.direct[np.dtype(dtype)] = made
     return formula.kernels[dtype]
 
 
@@ -89,7 +74,7 @@ def _kernel(formula, dtype):
     *loops, elements = cpu_width.define(source, __name__, scope, label, operations)
     for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
-    return ElementKernel(Kernel(elements, "tiles"), parallel_from(formula, dtype))
+    return ElementKernel(elements, dtype, parallel_from(formula, dtype))
 
 
 @cache

@@ -142,7 +142,7 @@ def _tasks(dtype, kinds, inputs, numbers, outs):
     *helpers, task = common.define(source, __name__, scope, label)
     for helper in helpers:
         scope[helper.__name__] = numba.njit(helper, **INNER_OPTIONS)
-    return Kernel(task, "tasks")
+    return Kernel(task)
 
 
 class Plan(NamedTuple):
@@ -223,7 +223,7 @@ def run(formula, dtype, arrays, parameters, outs, shape):
         return False
     kinds = Kinds(*(tuple(_kind(item, shape) for item in some) for some in (arrays, outs)), found.is_scalar)
     if len(outs) == 1 and {*kinds.inputs, *kinds.outs} == {"whole"}:
-        cpu.kernel(formula, dtype).run([item.reshape(-1) for item in arrays], parameters, outs[0].reshape(-1))
+        cpu.kernel(formula, dtype).fill([item.reshape(-1) for item in arrays], parameters, outs[0].reshape(-1))
         return True
     repeated = "small" in kinds.inputs
     period = math.prod(found.small) * found.runs * found.copies if repeated else size

@@ -269,7 +269,7 @@ def build(source, dtype, scope, label):
         inlined = function.__name__ in ("at", "add") or function.__name__.startswith("fold_")
         options = JIT_OPTIONS if inlined else INNER_OPTIONS
         scope[function.__name__] = numba.njit(function, **options)
-    return Kernel(part, "tasks")
+    return Kernel(part)
 
 
 @cache

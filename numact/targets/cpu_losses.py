@@ -193,7 +193,7 @@ def _checker(labels):
     """Return the kernel that looks for a label out of range, for labels of a dtype."""
     label = f"{labels}_{__version__.replace('.', '_')}"
     (check,) = cpu_width.define(CHECK, __name__, {"int64": np.int64}, label)
-    return Kernel(check, "tasks")
+    return Kernel(check)
 
 
 def check(labels, classes, ignored):

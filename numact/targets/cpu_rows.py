@@ -1,15 +1,16 @@
 """CPU kernels for row-wise functions: which formulas and which source make them, and which of them an array needs."""
 
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numba
 import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
-from numact.targets import common, cpu, cpu_column_vectors, cpu_memory, cpu_vectors, cpu_width
+from numact.targets import common, cpu, cpu_column_vectors, cpu_memory, cpu_row_ufuncs, cpu_vectors, cpu_width
 from numact.targets.cpu_row_source import SOURCES, steps
-from numact.targets.cpu_threads import PARTS, TILE, Kernel
+from numact.targets.cpu_threads import Kernel
+from numact.targets.cpu_tiles import PARTS, TILE
 from numact.targets.cpu_vectors import WIDTH
 
 PASSES = 2  # a row costs about twice its weights
@@ -99,6 +100,7 @@ class RowKernels:
 
     def __init__(self, formulas, mode, dtype, scaled):
         self._made_of = formulas, formulas.kind(mode), dtype, scaled
+        self._mode, self._dtype = mode, dtype
         weight = formulas.output if mode == "from_output" else formulas.weight[0]
         self.parallel_from = cpu.parallel_from(weight, dtype) // PASSES
 
@@ -107,6 +109,18 @@ class RowKernels:
             raise AttributeError(f"no kernel of rows is named {name}")
         vars(self).update(_defined(SOURCES[name], *self._made_of))
         return vars(self)[name]
+
+    def ufunc(self, length):
+        """Return the ufunc of dense rows of a length; see `numact.targets.cpu_row_ufuncs`."""
+        return self._of_short if length <= SHORT else self._of_long
+
+    @cached_property
+    def _of_short(self):
+        return cpu_row_ufuncs.make(self.short, self._mode, self._dtype)
+
+    @cached_property
+    def _of_long(self):
+        return cpu_row_ufuncs.make(self.long, self._mode, self._dtype)
 
 
 kernels = cache(RowKernels)
@@ -138,7 +152,7 @@ def _defined(source, formulas, kind, dtype, scaled):
         name = function.__name__
         function = plain_add if name == "add" and number is np.float32 else function
         if name in SOURCES:
-            kernels[name] = Kernel(function, "tasks")
+            kernels[name] = Kernel(function)
         else:
             scope[name] = numba.njit(function, **(JIT_OPTIONS if name in INLINED else INNER_OPTIONS))
     return kernels

@@ -18,50 +18,16 @@ from numba.extending import intrinsic
 from numba.np.ufunc import parallel
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
-from numact.targets import common, cpu_memory
+from numact.targets import common
 
-TILE = 16_384  # elements: two tiles of float64, in and out, fit into a core's L2 cache
-PARTS = 8  # tiles at least
-CHUNK = 4_096  # elements copied at a time where the result takes the place of an input
-LOOPS = {
-    # A kernel of elements is called for parts of all arrays: those of the names that begin with "x", and out. LLVM runs
-    # a loop that writes what it reads as scalar code (gelu in place took 13 times as long): a result that takes the
-    # place of an input is computed from copies of its parts, one that overlaps it otherwise from a copy of the whole.
-    # To see here whether they overlap is free; to ask NumPy takes 0.2 us. Of a large array the kernel asks for the
-    # memory of steps to come, as long as all of that is the array's.
-    "tiles": """
-def pieces(address, {names}):
-    moved = {shifted}
-    if moved or {in_place}:
-        size = out.size if moved else CHUNK
-        for low in range(0, out.size, size):
-            high = low + size
-            call(address, ({copied}, False))
-    elif out.size < LARGE:
-        call(address, ({names}, False))
-    else:
-        whole = (out.size - AHEAD) // STEP * STEP
-        call(address, ({steps}, True))
-        call(address, ({rest}, False))
-
-def tiles(address, {names}):
-    size = min(TILE, (out.size // PARTS + 64) // 64 * 64)
-    if {shifted}:
-        size = out.size  # a tile would write what the next one has still to read
-    for tile in prange((out.size + size - 1) // size):
-        low = tile * size
-        high = min(low + size, out.size)
-        pieces(address, {tile})
-""",
-    # A kernel of tasks takes the number of one, its first argument; the loop takes how many there are. An input that
-    # the one result overlaps, but does not take the place of, is copied: a task would write what another has to read.
-    "tasks": """
+# A kernel of tasks takes the number of one, its first argument; the loop takes how many there are. An input that the
+# one result overlaps, but does not take the place of, is copied: a task would write what another has to read.
+LOOP = """
 def tasks(address, {names}):
     {apart}
     for task in prange({count}):
         call(address, (task, {others}))
-""",
-}
+"""
 
 
 @numba.njit(**JIT_OPTIONS)
@@ -89,7 +55,7 @@ def call(typing_context, address, arguments):
 
 
 class Kernel:
-    """A compiled function of arrays and numbers, and the loops that call it.
+    """A compiled function of a task's number and of arrays and numbers, and the loops that call it for all tasks.
 
     Compiled at the first call for the types of its arguments, and cached on disk.
 
@@ -97,12 +63,10 @@ class Kernel:
     ----------
     function : callable
         Plain Python. Arrays whose names begin with "out" are written, all others only read.
-    loop : str
-        "tiles" or "tasks", see `LOOPS`.
     """
 
-    def __init__(self, function, loop):
-        self._plain, self._loop = function, loop
+    def __init__(self, function):
+        self._plain = function
         self.address = self.serial = self.parallel = None
 
     @cached_property
@@ -124,6 +88,9 @@ class Kernel:
                 if parallel:
                     parallel(self.address, *arguments)
                     return
+        self._run_serially(arguments)
+
+    def _run_serially(self, arguments):
         serial = self.serial or self.ready(arguments, False)
         serial(self.address, *arguments)
 
@@ -131,15 +98,15 @@ class Kernel:
         """Return the loop over all the work for arguments like these, on one thread or by many, compiled."""
         with _pool:
             names = self.function.py_func.__code__.co_varnames[: len(arguments)]
-            kinds = tuple(map(_type_in_kernels, names, arguments))
-            last = (types.boolean,) if self._loop == "tiles" else ()
-            self.address = compiled_address(self.function, kinds + last)
-            loop = _loop(self._loop, names, kinds, is_parallel)
+            self.address, loop = self._compiled(names, tuple(map(_type_in_kernels, names, arguments)), is_parallel)
             if is_parallel:
                 self.parallel = loop
             else:
                 self.serial = loop
             return loop
+
+    def _compiled(self, names, kinds, is_parallel):
+        return compiled_address(self.function, kinds), _loop(names, kinds, is_parallel)
 
 
 def compiled_address(function, kinds):
@@ -163,37 +130,30 @@ def _type_in_kernels(name, value):
 
 
 @cache
-def _loop(loop, names, kinds, is_parallel):
-    """Return a compiled loop for kernels whose arguments have these names and types."""
-    arrays = [name for name in names if name.startswith("x")]
+def _loop(names, kinds, is_parallel):
+    """Return a compiled loop for kernels of tasks whose arguments have these names and types."""
     inputs = ("grad", "x") if "out" in names else ()
     apart = [f"if is_shifted({name}, out):\n        {name} = {name}.copy()" for name in inputs if name in names]
-
-    def cut(place, copy=""):
-        parts = {name: f"{name}[{place}]{copy}" for name in arrays} | {"out": f"out[{place}]"}
-        return ", ".join(parts.get(name, name) for name in names)
-
-    source = LOOPS[loop].format(
+    source = LOOP.format(
         names=", ".join(names),
         count=names[0],
         others=", ".join(names[1:]),
-        shifted=" or ".join(f"is_shifted({name}, out)" for name in arrays),
-        in_place=" or ".join(f"{name}.ctypes.data == out.ctypes.data" for name in arrays),
         apart="\n    ".join(apart) or "pass",
-        copied=cut("low:high", ".copy()"),
-        steps=cut(":whole"),
-        rest=cut("whole:"),
-        tile=cut("low:high"),
     )
-    constants = {"TILE": TILE, "PARTS": PARTS, "CHUNK": CHUNK, "LARGE": cpu_memory.LARGE}
-    if loop == "tiles":
-        constants["STEP"], constants["AHEAD"] = cpu_memory.steps(kinds[-1].dtype.name)
-    digest = hashlib.sha256(f"{source}{constants}{is_parallel}".encode()).hexdigest()[:16]
-    scope = {"call": call, "is_shifted": is_shifted, "prange": numba.prange, **constants}
-    functions = common.define(source, __name__, scope, f"{digest}_{common.VERSION}")
-    if loop == "tiles":
-        scope["pieces"] = numba.njit(functions[0], **INNER_OPTIONS)
-    function = functions[-1 if is_parallel else 0]
+    (function,) = define(source, __name__, {"is_shifted": is_shifted}, is_parallel)
+    return compiled_loop(function, kinds, is_parallel)
+
+
+def define(source, module, scope, *marks):
+    """Run the source of loops over kernels and return them; `marks` tell them from others of the same source."""
+    plain = {name: value for name, value in scope.items() if isinstance(value, int)}
+    digest = hashlib.sha256(f"{source}{plain}{marks}".encode()).hexdigest()[:16]
+    scope |= {"call": call, "prange": numba.prange}
+    return common.define(source, module, scope, f"{digest}_{common.VERSION}")
+
+
+def compiled_loop(function, kinds, is_parallel):
+    """Return a loop over kernels, compiled for a kernel's address and arguments of these types."""
     compiled = common.cached(numba.njit, function, nogil=True, parallel=is_parallel, error_model="numpy")
     compiled.compile((types.int64, *kinds))
     compiled.disable_compile()  # else Numba would compile anew for a writable array, rather than pass it as read-only

@@ -1,0 +1,135 @@
+"""NumPy ufuncs of CPU kernels: arrays that NumPy hands to them as they are, and the processor's exceptions."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+import numact as na
+from numact import dispatch
+from numact.targets import cpu_ufuncs
+
+KINDS = cpu_ufuncs.DTYPES
+
+
+@pytest.fixture
+def only_directly(monkeypatch):
+    """Let calls fail that do not hand their arrays to a ufunc as they are, once the ufunc is there."""
+
+    def forbid():
+        monkeypatch.setattr(dispatch, "_plain_dtype", None)
+
+    return forbid
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["relu", "gelu", "leaky_relu"])
+def test_small_arrays_go_directly(name, kind, only_directly):
+    function = na.registry[name]
+    x, grad = np.random.default_rng(0).normal(size=(2, 6, 8)).astype(kind)
+    value, gradient, sloping = function(x), function.backward(grad, x), na.leaky_relu(x, 0.25)
+    only_directly()
+    out = np.full_like(x, 7)
+    assert function(x, out=out) is out
+    for index in (..., 0, (slice(None), 3), (2, slice(None, None, -3)), (slice(4, 4), 1), 3):
+        np.testing.assert_array_equal(function(x[index]), value[index])
+        np.testing.assert_array_equal(function.backward(grad[index], x[index]), gradient[index])
+    np.testing.assert_array_equal(out, value)
+    np.testing.assert_array_equal(na.leaky_relu(x, 0.25), sloping)
+    np.testing.assert_array_equal(na.leaky_relu(x, negative_slope=0.25), sloping)
+    column = np.full_like(x, 7)
+    function(x[:, 2], out=column[:, 5])
+    np.testing.assert_array_equal(column[:, 5], value[:, 2])
+    assert (np.delete(column, 5, axis=1) == 7).all()
+    assert function(np.array(1, kind)).dtype == np.dtype(kind)
+    copy = x[0].copy()
+    function(copy[:-1], out=copy[1:])
+    np.testing.assert_array_equal(copy[1:], value[0, :-1])
+
+
+def test_what_a_ufunc_would_take_otherwise_is_refused_as_ever():
+    x = np.ones(3, np.float32)
+    for _ in range(2):
+        na.relu(x)
+        with pytest.raises(ValueError, match="out has shape"):
+            na.relu(x, out=np.ones((2, 3), np.float32))
+        with pytest.raises(ValueError, match="read-only"):
+            na.relu(x, out=np.broadcast_to(np.float32(0), 3))
+        with pytest.raises(TypeError, match="out must be a NumPy array"):
+            na.relu(x, out=[0.0, 0.0, 0.0])
+        assert na.relu(np.ones(3, ">f4")).dtype.isnative
+        assert na.relu.backward(np.ones(3), x).dtype == np.float64
+
+
+def test_rows_that_no_ufunc_takes():
+    x = np.random.default_rng(0).normal(size=(6, 40)).astype(np.float32)
+    value = na.softmax(x)
+    for strided in (np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], np.repeat(x, 2, axis=0)[::2]):
+        np.testing.assert_array_equal(na.softmax(strided), value)
+    np.testing.assert_array_equal(na.softmax(np.repeat(x[0], 2)[::2]), value[0])
+    np.testing.assert_array_equal(na.softmax(x[:, :, np.newaxis], axis=1)[..., 0], value)
+    with pytest.raises(np.exceptions.AxisError):
+        na.softmax(np.float32(1))
+    for shape in ((0, 5), (5, 0), (0,)):
+        assert na.softmax(np.ones(shape, np.float32)).shape == shape
+
+
+@numba.njit
+def statuses(x):
+    """Return the processor's status where nothing has happened yet, after an exception, and restored."""
+    before = cpu_ufuncs.status()
+    overflow = x * x
+    raised = cpu_ufuncs.status()
+    cpu_ufuncs.restore(before)
+    return before, raised, cpu_ufuncs.status(), overflow
+
+
+def test_status_is_restored():
+    with np.errstate(all="ignore"):
+        np.add(1, 1)  # a ufunc begins with no exception raised
+        before, raised, after, overflow = statuses(1e200)
+    assert overflow == np.inf
+    assert before != raised
+    assert before == after
+
+
+ELSEWHERE = """
+import llvmlite.binding as llvm
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+llvm.get_process_triple = lambda: "aarch64-unknown-linux-gnu"
+import numba
+from numact.targets.cpu_ufuncs import restore, status
+function = numba.njit(lambda: restore(status()))
+function.compile(())
+print(*function.inspect_asm().values())
+"""
+
+
+def test_status_on_aarch64():
+    environment = {**os.environ, "NUMBA_CPU_NAME": "apple-m1", "NUMBA_CPU_FEATURES": ""}
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    code = done.stdout.lower()
+    assert "mrs\t" in code and "msr\tfpsr" in code
+
+
+def test_eight_threads_make_one_function_ready():
+    activation = na.activation(lambda x: x * 1.25 + 0.5)
+    x = np.arange(10, dtype=np.float32)
+    start, found = threading.Barrier(8), []
+
+    def call():
+        start.wait()
+        found.extend(activation(x) for _ in range(50))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(found, np.tile(x * np.float32(1.25) + np.float32(0.5), (400, 1)))
