@@ -44,7 +44,7 @@ def collect(part, total, place, lanes):
         add(part, total[place : place + part.size])
 
 def task(index, loop, {names}, {outs}, size, period, inner, length, groups{strides}):
-    share = (size // TILE // groups + 1) * TILE
+    share = (size // groups + 64) // 64 * 64
     {buffers}
     lanes = np.zeros(LANES)
     low, stop = index * share, min((index + 1) * share, size)
@@ -228,7 +228,7 @@ def run(formula, dtype, arrays, parameters, outs, shape):
     repeated = "small" in kinds.inputs
     period = math.prod(found.small) * found.runs * found.copies if repeated else size
     # The partial sums of all groups together take at most a fourth of the arrays.
-    groups = max(1, min(GROUPS, size // (32 * period)) if "small" in kinds.outs else -(-size // TILE))
+    groups = max(1, min(GROUPS, size // (32 * period)) if "small" in kinds.outs else -(-size // (8 * TILE)) * 8)
     given, written, strides = [], [], []
     for array, kind in zip(arrays, kinds.inputs, strict=True):
         given.append(_written_out(array, found) if kind == "small" else _flat(array, split, length, strides))

@@ -14,10 +14,10 @@ from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import fma, maximum
 from numact.targets import common, cpu_width
 from numact.targets.cpu_threads import Kernel
+from numact.targets.cpu_tiles import TILE, tile_count
 
 LANES = 64  # partial sums of a row; as many on every CPU, so that all give the same bits
 PARALLEL_FROM = 16_384  # entries; a row function takes 0.3 to 2 ns for each
-TILE = 16_384  # entries of the rows that are a thread's task
 GROUPED = 2_048  # entries of the rows that are gathered together: they stay in the core's first cache
 COLUMNS, WIDE = 16, 1_048_576  # rows that lie across memory share cache lines: gather 16 of them, up to so many entries
 SPREAD = 16  # between a buffer's rows, as 16 rows a multiple of 4 kB apart share one line of the cache each
@@ -289,7 +289,7 @@ def divided(outer, length, inner):
     """Return how many tasks there are, and how many rows a thread gathers for one."""
     padded = -(-length // LANES) * LANES
     if inner == 1:
-        size = max(1, TILE // padded)
+        size = max(1, -(-outer // tile_count(outer * padded)))
         return -(-outer // size), size
     size = min(inner, max(1, TILE // padded, min(COLUMNS, WIDE // padded)))
     return outer * -(-inner // size), size

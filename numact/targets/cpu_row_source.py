@@ -244,12 +244,14 @@ def blank(mask, start, out):
         out[i] = value if mask[at(start, i)] else BLANK
 """
 TASKS = """
-def {size}(index, {{grad}}x, out, length, size, scale):
-    start, stop = index * size, min(index * size + size, x.size)
+def {size}(index, {{grad}}x, out, length, tasks, scale):
+    rows = x.size // length
+    start, stop = index * rows // tasks * length, (index + 1) * rows // tasks * length
     {rows}({{grad_part}}x[start:stop], {{out_part}}, length, number(scale))
 
-def masked_{size}(index, {{grad}}x, mask, out, length, size, scale):
-    start, stop = index * size, min(index * size + size, x.size)
+def masked_{size}(index, {{grad}}x, mask, out, length, tasks, scale):
+    rows = x.size // length
+    start, stop = index * rows // tasks * length, (index + 1) * rows // tasks * length
     {{hide_grads}}part = np.empty(stop - start, x.dtype)
     hide(mask, x, start, HIDDEN_NEGATED if scale < 0 else HIDDEN, part)
     {rows}({{grads}}part, out[start:stop], length, number(scale))

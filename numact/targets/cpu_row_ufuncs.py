@@ -15,7 +15,7 @@ def rows(operands, sizes, strides, address):
     kept, length, size = status(), sizes[1], sizes[0] * sizes[1]
     {operands}
     if size:
-        call(address, (0, {names}, length, size, 1.0))
+        call(address, (0, {names}, length, 1, 1.0))
     restore(kept)
 """
 

@@ -10,7 +10,7 @@ from numact.primitives import maximum
 from numact.targets import common, cpu, cpu_column_vectors, cpu_memory, cpu_row_ufuncs, cpu_vectors, cpu_width
 from numact.targets.cpu_row_source import SOURCES, steps
 from numact.targets.cpu_threads import Kernel
-from numact.targets.cpu_tiles import PARTS, TILE
+from numact.targets.cpu_tiles import PARTS, tile_count
 from numact.targets.cpu_vectors import WIDTH
 
 PASSES = 2  # a row costs about twice its weights
@@ -219,12 +219,14 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
     pays = size >= compiled.parallel_from
     if inner == 1:
         names = ("short", "masked_short") if length <= SHORT else ("long", "masked_long")
-        tile = min(TILE, size // PARTS) if pays else size
-        tile = max(1, tile // length) * length
-        return getattr(compiled, names[is_masked]), pays, -(-size // tile), (length, tile)
+        tasks = min(outer, tile_count(size)) if pays else 1
+        return getattr(compiled, names[is_masked]), pays, tasks, (length, tasks)
     width = min(inner, WIDEST, max(NARROWEST, STRIP // length // COLUMNS * COLUMNS))
     if pays:
-        width = min(width, max(LEAST, outer * inner // PARTS))
+        count = -(-inner // min(width, max(LEAST, -(-outer * inner // PARTS))))
+        if outer == 1:  # threads get as many strips
+            count = max(1, count // 2 * 2) if count < PARTS else -(-count // PARTS) * PARTS
+        width = min(inner, -(-inner // (count * WIDTH)) * WIDTH)
     blocks = 1 if width < inner else max(1, RUN // (length * inner))
     return compiled.strip, pays, -(-outer // blocks) * -(-inner // width), (length, inner, width, blocks)
 

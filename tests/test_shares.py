@@ -1,0 +1,53 @@
+"""How work is cut, so that no thread waits long for another: a thread gets tasks that lie side by side."""
+
+import numba
+import numpy as np
+import pytest
+
+import numact as na
+from numact.targets import cpu_gathered, cpu_rows
+from numact.targets.cpu_tiles import ElementKernel
+
+
+def mark(x0, out, asks):
+    """Stand for a kernel: mark where a tile begins, as lines of memory are asked for from there on."""
+    out[0] = 1.0 if asks else 0.5
+
+
+def assert_fair(sizes, fair):
+    """Assert that of tasks of these sizes no thread gets more than `fair` times its share."""
+    for threads in (2, 4, 8):
+        most = max(sum(part) for part in np.array_split(sizes, threads))
+        assert most <= fair * sum(sizes) / threads
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has one thread here")
+@pytest.mark.parametrize("size", [131_000, 131_073, 140_000, 200_001, 300_000, 1_000_000, 4_200_000, 16_000_000])
+def test_tiles(size):
+    x, out = np.zeros((2, size), np.float32)
+    ElementKernel(mark, "float32", 0).fill((x,), (), out)
+    starts = np.flatnonzero(out == 1)
+    assert starts[0] == 0
+    assert_fair(np.diff([*starts, size]), 1.05)
+
+
+ROWS = [(100, 1000), (20, 5000), (3125, 32), (60, 20_000), (1000, 1000), (16_000, 1000)]
+
+
+@pytest.mark.parametrize(("rows", "length"), ROWS)
+def test_rows(rows, length):
+    *_, tasks, sizes = cpu_rows.plan(na.softmax._formulas, "value", "float32", False, False, (rows, length, 1))
+    assert sizes == (length, tasks)
+    assert_fair([(task + 1) * rows // tasks - task * rows // tasks for task in range(tasks)], 1.25)
+    tasks, size = cpu_gathered.divided(rows, length, 1)
+    assert_fair([min(size, rows - task * size) for task in range(tasks)], 1.25)
+
+
+@pytest.mark.parametrize(("length", "columns"), [(32, 3125), (4, 25_000), (100, 1000), (20, 18_433), (32, 500_000)])
+def test_strips_of_columns(length, columns):
+    *_, tasks, (_, inner, width, blocks) = cpu_rows.plan(
+        na.softmax._formulas, "value", "float32", False, False, (1, length, columns)
+    )
+    assert (inner, blocks) == (columns, 1)
+    assert tasks == -(-columns // width)
+    assert_fair([min(width, columns - task * width) for task in range(tasks)], 1.05)
