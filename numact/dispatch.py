@@ -47,6 +47,9 @@ def elementwise(formula, arrays, parameters, out):
     if name := _plain_dtype(arrays, x, out):
         kernel = cpu_target().kernel(formula, name)
         result = memory.empty_like(x) if out is None else out
+        if x.ndim == 1 and x.itemsize > 2:
+            kernel.fill(arrays, parameters, result)
+            return result
         kernel.fill(map(flattened, arrays), parameters, flattened(result))
         return deliver(result, out)
     if library := seen.get(type(x)):

@@ -34,10 +34,9 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     except TypeError:
         raise TypeError(f"axis must be an integer, not {axis!r}") from None
     if name := dispatch._plain_dtype(arrays, x, out):
-        if mask is None and scale == 1 and (axis == -1 or axis == x.ndim - 1) and x.ndim:
-            kernels = _direct(formulas, mode, name)
-            if kernels and x.size < kernels.parallel_from:
-                return kernels.ufunc(x.shape[-1])(*arrays, out)
+        is_last = axis == -1 or axis == x.ndim - 1
+        if is_last and mask is None and scale == 1 and (ufunc := _ufunc(formulas, mode, name, x.shape)):
+            return ufunc(*arrays, out)
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows, out):
             result = memory.empty_like(x) if out is None else out
@@ -56,12 +55,13 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     return cuda_rows_target(formulas).rowwise(interop, formulas, mode, named, axis, mask, scale, out)
 
 
-@cache
-def _direct(formulas, mode, dtype):
-    """Return kernels with ufuncs that take NumPy's arrays of a dtype as they are, or None."""
-    if formulas.cpu_target != "cpu_rows" or dtype == "bfloat16":
+@lru_cache(maxsize=4096)
+def _ufunc(formulas, mode, dtype, shape):
+    """Return the ufunc to which NumPy hands dense arrays of a shape, or None where threads pay or there is none."""
+    if formulas.cpu_target != "cpu_rows" or dtype == "bfloat16" or not shape:
         return None
-    return cpu_rows_target(formulas).kernels(formulas, mode, dtype, False)
+    kernels = cpu_rows_target(formulas).kernels(formulas, mode, dtype, False)
+    return kernels.ufunc(shape[-1]) if math.prod(shape) < kernels.parallel_from else None
 
 
 def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):
