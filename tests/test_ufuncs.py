@@ -11,7 +11,7 @@ import pytest
 
 import numact as na
 from numact import dispatch
-from numact.targets import cpu_ufuncs
+from numact.targets import cpu, cpu_row_ufuncs, cpu_rows, cpu_threads, cpu_tiles, cpu_ufuncs
 
 KINDS = cpu_ufuncs.DTYPES
 
@@ -116,6 +116,30 @@ def test_status_on_aarch64():
     assert done.returncode == 0, done.stderr
     code = done.stdout.lower()
     assert "mrs\t" in code and "msr\tfpsr" in code
+
+
+@pytest.mark.parametrize("name", ["gelu", "softmax"])
+def test_no_fork_while_a_ufunc_is_made(name, monkeypatch):
+    """A child would begin with Numba's compiler locked by a thread that it does not have."""
+    held, make = [], cpu_ufuncs.ufunc_loop
+
+    def watch(function):
+        def ask():
+            held.append(not cpu_threads._pool.acquire(blocking=False))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        return make(function)
+
+    monkeypatch.setattr(cpu_ufuncs, "ufunc_loop", watch)
+    for module in (cpu_tiles, cpu_row_ufuncs):
+        monkeypatch.setattr(module, "_loop", module._loop.__wrapped__)
+    if name == "gelu":
+        cpu._kernel(na.gelu._value, "float32").ready((np.ones(3, np.float32),) * 2, False)
+    else:
+        cpu_rows.RowKernels(na.softmax._formulas, "value", "float32", False).ufunc(40)
+    assert held == [True]
 
 
 def test_eight_threads_make_one_function_ready():

@@ -10,6 +10,7 @@ import numpy as np
 from numact.binding import INNER_OPTIONS
 from numact.targets import common, cpu, cpu_width
 from numact.targets.cpu_threads import Kernel, call, compiled_address
+from numact.targets.cpu_tiles import PARTS
 
 TILE = 4_096  # elements computed at a time; beside them the gradients that are summed then stay in the L1 cache
 GROUPS = 16  # of tiles that sum by themselves, however many threads there are: so the sums have the same bits
@@ -228,7 +229,7 @@ def run(formula, dtype, arrays, parameters, outs, shape):
     repeated = "small" in kinds.inputs
     period = math.prod(found.small) * found.runs * found.copies if repeated else size
     # The partial sums of all groups together take at most a fourth of the arrays.
-    groups = max(1, min(GROUPS, size // (32 * period)) if "small" in kinds.outs else -(-size // (8 * TILE)) * 8)
+    groups = max(1, min(GROUPS, size // (32 * period)) if "small" in kinds.outs else -(-size // (PARTS * TILE)) * PARTS)
     given, written, strides = [], [], []
     for array, kind in zip(arrays, kinds.inputs, strict=True):
         given.append(_written_out(array, found) if kind == "small" else _flat(array, split, length, strides))

@@ -5,7 +5,7 @@ from functools import cache
 import numba
 from numba import types
 
-from numact.targets import common, cpu_ufuncs
+from numact.targets import common, cpu_threads, cpu_ufuncs
 from numact.targets.cpu_threads import compiled_address, define
 
 NAMES = {"value": ("x", "out")} | dict.fromkeys(("backward", "from_output"), ("grad", "x", "out"))
@@ -33,10 +33,11 @@ def make(kernel, mode, dtype):
     names, element = NAMES[mode], numba.from_dtype(common.storage(dtype))
     array = types.Array(element, 1, "C")
     given = (array.copy(readonly=True),) * (len(names) - 1)
-    address = compiled_address(kernel.function, (types.intp, *given, array, types.intp, types.intp, types.float64))
-    layout = ",".join(["(n)"] * len(given)) + "->(n)"
-    name, operands = kernel.function.__qualname__, [[dtype] * len(names)]
-    return cpu_ufuncs.make(name, _loop(names, element), address, operands, kernel, layout)
+    layout, operands = ",".join(["(n)"] * len(given)) + "->(n)", [[dtype] * len(names)]
+    with cpu_threads._pool:
+        address = compiled_address(kernel.function, (types.intp, *given, array, types.intp, types.intp, types.float64))
+        loop = _loop(names, element)
+    return cpu_ufuncs.make(kernel.function.__qualname__, loop, address, operands, kernel, layout)
 
 
 @cache
@@ -47,4 +48,4 @@ def _loop(names, element):
     scope = {"carray": numba.carray, "element": element}
     scope |= {"status": cpu_ufuncs.status, "restore": cpu_ufuncs.restore}
     (rows,) = define(source, __name__, scope, element.name)
-    return cpu_ufuncs.compiled_loop(rows)
+    return cpu_ufuncs.ufunc_loop(rows)

@@ -95,7 +95,10 @@ class Kernel:
         serial(self.address, *arguments)
 
     def ready(self, arguments, is_parallel):
-        """Return the loop over all the work for arguments like these, on one thread or by many, compiled."""
+        """Return what does all the work for arguments like these, on one thread or by many, compiled.
+
+        It takes the kernel's address and the arguments; see `numact.targets.cpu_tiles.ElementKernel` for another.
+        """
         with _pool:
             names = self.function.py_func.__code__.co_varnames[: len(arguments)]
             self.address, loop = self._compiled(names, tuple(map(_type_in_kernels, names, arguments)), is_parallel)

@@ -63,9 +63,9 @@ def tile_count(size):
 
 
 class ElementKernel(Kernel):
-    """What one formula compiles to for one dtype; `serial` is a ufunc for arrays of that dtype, or of its bits.
+    """What one formula compiles to for one dtype.
 
-    Those of several axes it takes must be dense.
+    `serial` is a ufunc of the arguments alone, for arrays of that dtype, or of its bits, dense if of several axes.
 
     Parameters
     ----------
@@ -137,4 +137,4 @@ def _loop(names, kinds, is_parallel):
     scope["pieces"] = numba.njit(pieces, **INNER_OPTIONS)
     if is_parallel:
         return compiled_loop(tiles, kinds, True)
-    return cpu_ufuncs.compiled_loop(whole)
+    return cpu_ufuncs.ufunc_loop(whole)

@@ -21,8 +21,8 @@ DTYPES = "float16", "float32", "float64"  # NumPy's own
 LOOP = (types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp), types.intp)
 
 
-def compiled_loop(function):
-    """Return a loop, compiled; its last argument is a kernel's address."""
+def ufunc_loop(function):
+    """Return a ufunc's loop, compiled; its last argument is a kernel's address."""
     compiled = common.cached(njit, function, no_cpython_wrapper=True, error_model="numpy")
     compiled.compile(LOOP)
     return compiled
@@ -36,7 +36,7 @@ def make(name, loop, address, operands, kept, layout=None):
     name : str
         Its name.
     loop : function
-        From `compiled_loop`.
+        From `ufunc_loop`.
     address : int
         The kernel's.
     operands : list of list of dtype
