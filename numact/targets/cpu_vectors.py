@@ -189,15 +189,13 @@ class _Total:
         self.total, self.low = (cgutils.alloca_once_value(builder, nothing) for _ in range(2))
 
     def add(self, parts):
-        """Add some vectors."""
-        builder, total = self.builder, self.builder.load(self.total)
+        """Add some vectors, which are added to each other first, at a rounding error of their own."""
+        builder, total, part = self.builder, self.builder.load(self.total), _tree(parts, self.builder.fadd)
         if self.is_wide:
-            for part in parts:
-                total, error = two_sum(builder, total, part)
-                builder.store(builder.fadd(builder.load(self.low), error), self.low)
+            total, error = two_sum(builder, total, part)
+            builder.store(builder.fadd(builder.load(self.low), error), self.low)
         else:
-            parts = [builder.fpext(part, total.type) for part in parts]
-            total = builder.fadd(total, _tree(parts, builder.fadd))
+            total = builder.fadd(total, builder.fpext(part, total.type))
         builder.store(total, self.total)
 
     def result(self):
