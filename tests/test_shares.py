@@ -1,4 +1,4 @@
-"""How work is cut, so that no thread waits long for another: a thread gets tasks that lie side by side."""
+"""How work is cut: no thread waits long for another, each gets tasks that lie side by side, in whole cache lines."""
 
 import numba
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 import numact as na
 from numact.targets import cpu_gathered, cpu_rows
+from numact.targets.cpu_memory import LINE
 from numact.targets.cpu_tiles import ElementKernel
 
 
@@ -27,8 +28,23 @@ def test_tiles(size):
     x, out = np.zeros((2, size), np.float32)
     ElementKernel(mark, "float32", 0).fill((x,), (), out)
     starts = np.flatnonzero(out == 1)
-    assert starts[0] == 0
-    assert_fair(np.diff([*starts, size]), 1.05)
+    assert starts[0] < LINE // out.itemsize
+    assert not ((out.ctypes.data + starts * out.itemsize) % LINE).any()
+    assert_fair(np.diff([0, *starts[1:], size]), 1.05)
+
+
+@pytest.mark.parametrize("size", [8_192, 8_193, 150_001])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_all_elements_are_written_wherever_lines_begin(kind, size):
+    """On one thread and on several, and nothing before or behind the result."""
+    x = np.linspace(-1, 1, size).astype(kind)
+    lines = np.empty(size + 2 * LINE, kind)
+    start = LINE - lines.ctypes.data % LINE // lines.itemsize
+    for place in range(start, start + LINE // lines.itemsize):
+        lines[:] = 7
+        na.relu(x, out=lines[place : place + size])
+        np.testing.assert_array_equal(lines[place : place + size], np.maximum(x, 0))
+        assert (lines[:place] == 7).all() and (lines[place + size :] == 7).all()
 
 
 ROWS = [(100, 1000), (20, 5000), (3125, 32), (60, 20_000), (1000, 1000), (16_000, 1000)]

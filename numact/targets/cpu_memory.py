@@ -7,13 +7,20 @@ in float32 8.5 and 5.1, of mish 6.6 and 4.0, of relu 3.2 and 2.6, and of relu's 
 
 A short formula gains by it in the caches, too: 100,000 values of relu took 0.85 of the time, of its gradient 0.78, in
 float64 0.82 and 0.68. A long one loses: gelu took 1.1 of the time.
+
+What is stored across two lines takes longer, and NumPy's arrays begin 16 bytes behind a line or more often than not.
+Stored in whole lines 100,000 values of relu took 0.92 of the time on an Emerald Rapids, of its gradient 0.86, in
+float64 0.91 and 0.83, of 30,000 0.80 to 0.89. gelu took as long, and it does not matter how what is read lies.
 """
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from numact.binding import JIT_OPTIONS
 
 AHEAD, STEP = 4_096, 512  # bytes: how far ahead lines are asked for, and of how many at a time
 LINE = 64  # bytes of a cache line
@@ -32,6 +39,12 @@ def steps(dtype):
 def large_from(operations):
     """Return from how many elements it pays to ask for memory, for a formula of so many operations."""
     return LARGE if operations < SHORT else 2 * LARGE
+
+
+@numba.njit(**JIT_OPTIONS)
+def before_line(out):
+    """Return how many elements of an array lie before the first that begins a cache line."""
+    return np.int64(-out.ctypes.data) % LINE // out.itemsize
 
 
 @intrinsic

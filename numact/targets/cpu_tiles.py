@@ -18,7 +18,8 @@ CHUNK = 4_096  # elements copied at a time where the result takes the place of a
 # writes what it reads as scalar code (gelu in place took 13 times as long): a result that takes the place of an input
 # is computed from copies of its parts, one that overlaps it otherwise from a copy of the whole. To see here whether
 # they overlap is free; to ask NumPy takes 0.2 us. Of a large array the kernel asks for the memory of steps to come, as
-# long as all of that is the array's.
+# long as all of that is the array's, and begins with whole cache lines of the result: a vector that is stored across
+# two of them takes twice as long.
 LOOPS = """
 def pieces(address, {names}):
     moved = {shifted}
@@ -30,7 +31,10 @@ def pieces(address, {names}):
     elif out.size < LARGE:
         call(address, ({names}, False))
     else:
-        whole = (out.size - AHEAD) // STEP * STEP
+        head = before_line(out)
+        whole = head + (out.size - head - AHEAD) // STEP * STEP
+        if head:
+            call(address, ({head}, False))
         call(address, ({steps}, True))
         call(address, ({rest}, False))
 
@@ -38,9 +42,10 @@ def tiles(address, {names}):
     size = min(TILE, (out.size // tile_count(out.size) + 64) // 64 * 64)
     if {shifted}:
         size = out.size  # a tile would write what the next one has still to read
-    for tile in prange((out.size + size - 1) // size):
-        low = tile * size
-        high = min(low + size, out.size)
+    head = before_line(out)
+    for tile in prange(max(1, (out.size - head + size - 1) // size)):
+        low = tile * size + head if tile else 0
+        high = min((tile + 1) * size + head, out.size)
         pieces(address, {tile})
 
 def whole(operands, sizes, strides, address):
@@ -113,7 +118,8 @@ def _loop(names, kinds, is_parallel):
         shifted=" or ".join(f"is_shifted({name}, out)" for name in arrays),
         in_place=" or ".join(f"{name}.ctypes.data == out.ctypes.data" for name in arrays),
         copied=cut("low:high", ".copy()"),
-        steps=cut(":whole"),
+        head=cut(":head"),
+        steps=cut("head:whole"),
         rest=cut("whole:"),
         tile=cut("low:high"),
         last=len(names) - 1,
@@ -130,6 +136,7 @@ def _loop(names, kinds, is_parallel):
     scope = {"TILE": TILE, "CHUNK": CHUNK, "LARGE": cpu_memory.LARGE}
     scope["STEP"], scope["AHEAD"] = cpu_memory.steps(element.name)
     scope |= {"is_shifted": is_shifted, "tile_count": numba.njit(tile_count, **JIT_OPTIONS), "np": np}
+    scope |= {"before_line": cpu_memory.before_line}
     scope |= {"as_strided": np.lib.stride_tricks.as_strided, "carray": numba.carray}
     scope |= {"element": element, "float64": types.float64}
     scope |= {"status": cpu_ufuncs.status, "restore": cpu_ufuncs.restore}
