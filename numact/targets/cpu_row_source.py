@@ -17,12 +17,13 @@ BASICS = """
 def at(start, i):
     return uint64(start + i)
 
-def ask_for_piece(out, start, size):
-    for place in range(start, min(start + size, out.size - STEP), STEP):
-        ask_for(out, place, 1)
-
 def whole_vectors(count):
     return (count + 15) // 16 * 16
+
+def lined(rows, size):
+    room = np.empty((whole_vectors(size) + WIDTH) * rows + WIDTH, number)
+    first = before_line(room)
+    return room[first : first + room.size - WIDTH].reshape(rows, -1)
 
 def is_same(array, out):
     return array.ctypes.data == out.ctypes.data
@@ -36,9 +37,9 @@ def is_same(array, out):
 # and sums the others by themselves: beside the 1, in float32, 65,000 weights of 1e-9 would be summed in the rounding
 # errors alone, with one of its own each, 8 units in the last place in all.
 LONG_ROWS = """
-def read_rows(x, start, size, values, scale):
+def read_rows(x, start, size, values, place, scale):
     for i in range(size):
-        values[at(0, i)] = read(x[at(start, i)], scale)
+        values[at(place, i)] = read(x[at(start, i)], scale)
 
 def load_rows(grad, start, size, grads):
     for i in range(size):
@@ -52,11 +53,11 @@ def weigh_in_place(values, start, size, largest, scale, same, piece):
     for i in range(size):
         values[at(piece, i)] = weight(values[at(piece, i)], largest[at(0, i)], scale)
 
-def weigh_rests(x, start, size, largest, scale, parts):
+def weigh_rests(x, start, size, largest, scale, parts, place):
     for i in range(size):
         value = x[at(start, i)]
         e = weight(value, largest[at(0, i)], scale)
-        parts[at(0, i)] = ONE if value == largest[at(0, i)] else e
+        parts[at(place, i)] = ONE if value == largest[at(0, i)] else e
 
 def subtract(x, begin, size, largest, high, low, scale, out, start):
     for i in range(size):
@@ -83,12 +84,12 @@ def long_rows({grad}x, out, length, scale):
     for start in range(0, x.size, group * length):
         rows = min(group, (x.size - start) // length)
         count = rows * length
-        {read}{weigh}{share}{finish}
+        {base}{read}{weigh}{share}{finish}
 """
 # Where an array's entries are numbers that need no conversion, they are read where they are, unless they are about to
 # be overwritten: LLVM runs a loop whose arrays overlap as scalar code.
 IN_PLACE = "if is_same({name}, out):\n        {name} = {name}.copy()"
-READ_X = "read_rows(x, start, count, values, scale)\n        "
+READ_X = "read_rows(x, start, count, values, {values_start}, scale)\n        "
 READ_GRADS = "load_rows(grad, start, count, grads)\n        "
 SUM = """for k in range(rows):
             total[k], low[k], left[k] = 0, 0, 0
@@ -100,20 +101,17 @@ SUM = """for k in range(rows):
                 total[k], low[k] = add(total[k], low[k] + error, result)
                 left[k] += ones
         """
-ASK = """if length <= ASKED:  # while the weights are computed memory is idle
-                ask_for_piece(out, start + piece, size)
-            """
 LARGEST = """for k in range(rows):
             spread(largest, k * length, part, largest_of({x}, {x_start} + k * length, length))
         """
 WEIGH = LARGEST + SUM.format(
-    terms=ASK + "{weigher}({x}, {x_start} + piece, size, largest, scale, values, piece)",
-    summed="values, piece + k * length",
+    terms="{weigher}({x}, {x_start} + piece, size, largest, scale, values, {values_start} + piece)",
+    summed="values, {values_start} + piece + k * length",
     without="NAN",
 )
 WEIGH_RESTS = LARGEST + SUM.format(
-    terms="weigh_rests({x}, {x_start} + piece, size, largest, scale, parts)",
-    summed="parts, k * length",
+    terms="weigh_rests({x}, {x_start} + piece, size, largest, scale, {parts})",
+    summed="{parts} + k * length",
     without="ONE",
 )
 # What the entries of a row share, from the sum of its weights.
@@ -141,16 +139,20 @@ SHARE_SUMS = """for k in range(rows):
         for k in range(rows):
             one[k], other[k] = shares(norm[k], number(total[k] + low[k]), scale)
         """
-FINISH = """for piece in range(0, count, PIECE):
+# Where results need no conversion weights wait in their place: memory brings its lines while the next are computed.
+WAIT = """waits = not is_same(x, out)
+    values = out if waits else lined(1, room)[0]"""
+SUBTRACT = """head = min(before_line(out[start:]), count) if group == 1 else 0  # whole lines are written sooner
+        subtract({x}, {x_start}, head, largest, first, second, scale, out, start)
+        for piece in range(head, count, PIECE):
             size = min(PIECE, count - piece)
-            {}"""
-SUBTRACT = FINISH.format("subtract({x}, {x_start} + piece, size, largest, first, second, scale, out, start + piece)")
+            subtract({x}, {x_start} + piece, size, largest, first, second, scale, out, start + piece)"""
 REDUCE = f"""for k in range(rows):
             log_high, log_low = {LOGARITHM}
             peak = largest[k * length] + number(total[k] - total[k])  # NaN if an entry is
             out[start // length + k] = store(reduced(peak, log_high, log_low))"""
-# Behind a row lies one that is yet to be written, unless it takes the place of one that is yet to be read.
-MAP = """end = 0 if is_same(x, out) else out.size
+# Behind a row lies one that is yet to be written, unless what is yet to be read lies there.
+MAP = """end = 0 if {is_held} else out.size
         map_rows({values}, {values_start}, {grads}, {grads_start}, out, start, length, rows, end, one, other)"""
 MAP_AND_STORE = """map_rows({values}, {values_start}, {grads}, {grads_start}, values, 0, length, rows, 0, one, other)
         store_rows(values, count, out, start)"""
@@ -173,9 +175,13 @@ def steps(kind, is_read, is_loaded):
     It is read where it is: x if `is_read`, the output's gradient if `is_loaded`.
     """
     has_grads = kind in ("backward", "from_output")
-    words = {"x": "x", "x_start": "start"} if is_read else {"x": "values", "x_start": "0"}
+    waits = is_loaded and kind in ("value", "backward", "reduced_backward")
+    base = "base" if waits else "0"
+    words = {"x": "x", "x_start": "start"} if is_read else {"x": "values", "x_start": base}
     words |= {"grads": "grad", "grads_start": "start"} if is_loaded else {"grads": "grads", "grads_start": "0"}
-    words |= {"values": "values", "values_start": "0", "weigher": "weigh" if is_read else "weigh_in_place"}
+    words |= {"values": "values", "values_start": base, "weigher": "weigh" if is_read else "weigh_in_place"}
+    words |= {"is_held": "group > 1 or not waits" if waits else "is_same(x, out)"}
+    words |= {"parts": "out, start + piece" if is_loaded and kind == "log" else "parts, 0"}
     if kind == "from_output":
         words |= {"values": words["x"], "values_start": words["x_start"]}
     if not has_grads:  # which are not read
@@ -183,16 +189,19 @@ def steps(kind, is_read, is_loaded):
     read = ("" if is_read else READ_X) + ("" if is_loaded or not has_grads else READ_GRADS)
     weigh, share, finish = STEPS[kind]
     finish = MAP_AND_STORE if finish is MAP and not is_loaded else finish
-    weigh, share, finish = (step.format(**words) for step in (weigh, share, finish))
+    read, weigh, share, finish = (step.format(**words) for step in (read, weigh, share, finish))
     # Room for what is used alone: memory takes 0.1 us to get, in every task.
     used = set(re.findall(r"\w+", read + weigh + share + finish))
-    lines = [f"{name} = np.empty(room + WIDTH, number)" for name in ("values", "grads") if name in used]
+    lines = [f"{name} = lined(1, room)[0]" for name in ("values", "grads") if name in used and not waits]
     shared = [name for name in ("largest", "first", "second", "parts") if name in used]
-    lines += [f"scratch = np.empty(({len(shared)}, PIECE + WIDTH), number)"] * bool(shared)
+    lines += [f"scratch = lined({len(shared)}, PIECE)"] * bool(shared)
     lines += [f"{name} = scratch[{place}]" for place, name in enumerate(shared)]
     for name, needed in (("x", is_read and kind in ("log", "from_output")), ("grad", is_loaded and has_grads)):
         lines += [IN_PLACE.format(name=name)] * needed
-    return {"prepare": "\n    ".join(lines), "read": read, "weigh": weigh, "share": share, "finish": finish}
+    lines += [WAIT] * waits
+    prepare = "\n    ".join(lines)
+    base = "base = start if waits else 0\n        " * waits
+    return {"prepare": prepare, "base": base, "read": read, "weigh": weigh, "share": share, "finish": finish}
 
 
 SHORT_ROWS_AND_STRIPS = """

@@ -16,7 +16,6 @@ from numact.targets.cpu_vectors import WIDTH
 PASSES = 2  # a row costs about twice its weights
 INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
 PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay in the L1 cache
-ASKED = 4_096  # entries of a row, of 4 bytes at most, whose lines to write are asked for: more do not stay at hand
 SHORT = 12  # rows up to this length are turned into columns, rather than padded to a vector
 TURNED = 8_192  # entries turned at a time
 COLUMNS = 64  # a strip has a multiple of this
@@ -27,7 +26,7 @@ LEAST = 128  # columns, where a wider strip would leave threads without one
 RUN = 2_048  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
-INLINED = ("at", "group_of", "add", "quotient", "ask_for_piece")
+INLINED = ("at", "group_of", "add", "quotient", "lined")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
 SIZES |= {"WAITING": WAITING, "LINES": LINES}
 
@@ -138,8 +137,7 @@ def _defined(source, formulas, kind, dtype, scaled):
     if formulas.term:
         scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
         scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula)
-    scope |= {"STEP": cpu_memory.steps(element)[0], "ask_for": cpu_memory.ask_for}
-    scope |= {"ASKED": ASKED if element().nbytes <= 4 else 0}
+    scope |= {"before_line": cpu_memory.before_line}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}

@@ -10,7 +10,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from numact.targets.cpu_memory import LINE
+
 WIDTH = 16  # entries of a vector; LLVM divides it among narrower registers
+LINED = 128  # entries of a row from which it is written in whole lines
 GROUP = 4  # vectors at a time: what has come so far waits for one result of a group, not of a vector
 
 INDEX, WIDER = ir.IntType(32), ir.DoubleType()
@@ -32,6 +35,12 @@ class Row:
     def place(self, index):
         """Return a pointer to the vector that begins at an entry."""
         return self.builder.bitcast(self.builder.gep(self.data, [index]), vector(self.kind).as_pointer())
+
+    def before_line(self):
+        """Return how many entries lie before the first that begins a cache line."""
+        address = self.builder.ptrtoint(self.data, ir.IntType(64))
+        left = self.builder.and_(self.builder.neg(address), address.type(LINE - 1))
+        return self.builder.udiv(left, left.type(self.size))
 
     def load(self, index):
         """Load the vector that begins at an entry."""
@@ -293,9 +302,19 @@ def mapping(formula):
             def write(index):
                 target.store(compute(lambda source: source.load(index)), index)
 
-            whole, start = builder.and_(count, count.type(-WIDTH)), count.type(0)
+            def write_first(number, index):
+                values = compute(lambda source: source.load_first(number, index, others))
+                target.store_first(values, number, index)
+
+            place = cgutils.alloca_once_value(builder, count.type(0))
+            with builder.if_then(builder.icmp_signed(">=", count, count.type(LINED))):
+                builder.store(target.before_line(), place)
+                write_first(builder.load(place), count.type(0))
+            head = builder.load(place)
+            behind = builder.sub(count, head)
+            start, whole = head, builder.add(head, builder.and_(behind, count.type(-WIDTH)))
             for vectors in (GROUP, 1):
-                stop = builder.and_(count, count.type(-vectors * WIDTH))
+                stop = builder.add(head, builder.and_(behind, count.type(-vectors * WIDTH)))
                 with steps(builder, start, stop, vectors * WIDTH) as (index, _):
                     for part in range(vectors):
                         write(builder.add(index, index.type(part * WIDTH)))
@@ -307,8 +326,7 @@ def mapping(formula):
                     with then:
                         write(whole)
                     with otherwise:
-                        values = compute(lambda source: source.load_first(rest, whole, others))
-                        target.store_first(values, rest, whole)
+                        write_first(rest, whole)
             return context.get_dummy_value()
 
         arguments = row, place, other, other_place, out, out_place, count, room, first, second
