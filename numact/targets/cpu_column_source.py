@@ -77,10 +77,13 @@ def strip_products(x, begin, largest, factor, scale, out, start, size):
     for j in range(size):
         out[at(start, j)] = store(gradient(weight(read(x[at(begin, j)], scale), largest[j], scale), factor[j]))
 """
-# What is summed lies in `parts`, as many lines at a time as fit.
+# What is summed lies in `parts`, as many lines at a time as fit, but in fours as `TOGETHER` adds them to each other first,
+# which must not depend on the width.
 IN_PARTS = """
 def {name}({arrays}, start, stop, step, width, group, largest, scale, parts, sums):
     lines = parts.size // width // group * group
+    if group == 1:
+        lines = max(TOGETHER, lines // TOGETHER * TOGETHER)
     sums[:] = 0
     for first in range(start, stop, lines * step):
         last, place = min(first + lines * step, stop), 0
@@ -100,7 +103,8 @@ SUMS = (
 )
 STRIPS = """
 def group_of(length, step, width):
-    return max(1, min(length, GROUPED // width)) if step == width else 1
+    lines = GROUPED // width if step == width else 1
+    return length if length <= lines else max(1, lines // TOGETHER * TOGETHER)
 
 def scratch_for(length, width, group):
     lines = max(group, min(length, max(LINES, WAITING // width)) // group * group)

@@ -11,9 +11,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numact.targets.cpu_vectors import WIDER, WIDTH, Row, Terms, steps, two_sum, vector
+from numact.targets.cpu_vectors import WIDER, WIDTH, Row, Terms, steps, tree, two_sum, vector
 
 GROUP = 2  # vectors of columns at a time
+TOGETHER = 4  # lines at a time that are added to each other first, as in `_Total`
 
 
 def _each(builder, width, down):
@@ -111,14 +112,20 @@ def summing(formula):
 
         def down(columns, load):
             taken = list(map(sums.take, columns))
-            with cgutils.for_range(builder, length) as loop:
-                offsets = [builder.mul(loop.index, step) for step in places[2::3]]
-                for column, held in zip(columns, taken, strict=True):
-                    entries = [
-                        Terms(builder, load(source, builder.add(offset, column), zero))
-                        for source, offset in zip(sources, offsets, strict=True)
-                    ]
-                    sums.add(held, formula(*entries).value)
+
+            def term(line, column):
+                offsets = [builder.add(builder.mul(line, step), column) for step in places[2::3]]
+                entries = (load(source, offset, zero) for source, offset in zip(sources, offsets, strict=True))
+                return formula(*(Terms(builder, entry) for entry in entries)).value
+
+            start = length.type(0)
+            for lines in (TOGETHER, 1):
+                stop = builder.and_(length, length.type(-lines))
+                with steps(builder, start, stop, lines) as (index, _):
+                    together = [builder.add(index, index.type(line)) for line in range(lines)]
+                    for column, held in zip(columns, taken, strict=True):
+                        sums.add(held, tree([term(line, column) for line in together], builder.fadd))
+                start = stop
             for column, held in zip(columns, taken, strict=True):
                 sums.give(held, column)
 

@@ -232,8 +232,11 @@ def short_rows({grad}x, out, length, scale):
 
 def strip(index, {grad}x, out, length, inner, width, blocks, scale):
     count = (inner + width - 1) // width
-    first, low = index // count * blocks, index % count * width
-    columns = min(width, inner - low)
+    first, low, head = index // count * blocks, index % count * width, before_line(out)
+    high, low = min(low + width + head, inner), low + head if low else 0  # strips begin at cache lines
+    columns = high - low
+    if columns <= 0:
+        return
     group = group_of(length, inner, columns)
     rows, sums, parts = scratch_for(length, columns, group)
     for block in range(first, min(first + blocks, x.size // (length * inner))):

@@ -28,7 +28,7 @@ GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
 INLINED = ("at", "group_of", "add", "quotient", "lined")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
-SIZES |= {"WAITING": WAITING, "LINES": LINES}
+SIZES |= {"WAITING": WAITING, "LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
 
 # What the braces in the kernels' source stand for, by what is computed.
 VALUE = {

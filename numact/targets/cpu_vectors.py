@@ -98,7 +98,7 @@ def steps(builder, start, stop, step):
     return cgutils.for_range_slice(builder, start, stop, stop.type(step))
 
 
-def _tree(values, combine):
+def tree(values, combine):
     """Return what pairs of values, pairs of what those give and so on combine to."""
     while len(values) > 1:
         values = list(map(combine, values[::2], values[1::2]))
@@ -144,7 +144,7 @@ def largest_of(typing_context, row, place, count):
             return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
         def step(values):
-            builder.store(larger(builder.load(largest), _tree(values, larger)), largest)
+            builder.store(larger(builder.load(largest), tree(values, larger)), largest)
 
         _each([source], count, lowest, step)
         result = builder.load(largest)
@@ -199,7 +199,7 @@ class _Total:
 
     def add(self, parts):
         """Add some vectors, which are added to each other first, at a rounding error of their own."""
-        builder, total, part = self.builder, self.builder.load(self.total), _tree(parts, self.builder.fadd)
+        builder, total, part = self.builder, self.builder.load(self.total), tree(parts, self.builder.fadd)
         if self.is_wide:
             total, error = two_sum(builder, total, part)
             builder.store(builder.fadd(builder.load(self.low), error), self.low)
@@ -239,7 +239,7 @@ def sum_of(typing_context, row, place, count, without):
         def step(values):
             are_left = [builder.fcmp_ordered("==", value, without) for value in values]
             total.add([builder.select(is_left, zero, value) for is_left, value in zip(are_left, values, strict=True)])
-            ones = _tree([builder.select(is_left, one, zero) for is_left in are_left], builder.fadd)
+            ones = tree([builder.select(is_left, one, zero) for is_left in are_left], builder.fadd)
             builder.store(builder.fadd(builder.load(left), ones), left)
 
         _each([source], count, zero, step)
