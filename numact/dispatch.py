@@ -32,17 +32,22 @@ def elementwise(formula, arrays, parameters, out):
     """
     x = arrays[-1]
     kernel = formula.direct.get(dtype := x.dtype) if type(x) is ndarray else None
-    if kernel and kernel.serial and x.size < kernel.parallel_from:
-        # NumPy itself hands such arrays of one shape and dtype to the kernel, of one axis at any stride.
+    if kernel:
+        # NumPy itself hands arrays of one shape and dtype to the kernel, small ones of one axis at any stride.
         operands, shape = arrays if out is None else (*arrays, out), x.shape
-        has_lines = len(shape) > 1
+        pays = x.size >= kernel.parallel_from
+        is_dense = pays or len(shape) > 1
         for array in operands:
             if array is not x and (type(array) is not ndarray or array.dtype is not dtype or array.shape != shape):
                 break
-            if has_lines and not array.flags.c_contiguous:
+            if is_dense and not ((flags := array.flags).c_contiguous and flags.aligned):
                 break
         else:
-            return kernel.serial(*(arrays + parameters + (out,) if parameters else operands))
+            if kernel.serial and not pays:
+                return kernel.serial(*(arrays + parameters + (out,) if parameters else operands))
+            result = memory.empty_like(x) if out is None else out
+            kernel.run(pays, *arrays, *parameters, result)
+            return deliver(result, out)
     parameters = tuple(map(float, parameters))
     if name := _plain_dtype(arrays, x, out):
         kernel = cpu_target().kernel(formula, name)

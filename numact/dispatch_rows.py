@@ -21,6 +21,12 @@ def cpu_rows_target(formulas):
 
 
 @cache
+def cpu_row_ufuncs():
+    """Import what calls row kernels as ufuncs."""
+    return importlib.import_module("numact.targets.cpu_row_ufuncs")
+
+
+@cache
 def cuda_rows_target(formulas):
     """Import the CUDA target's module with the kernels of formulas, or say what is missing."""
     dispatch.cuda_target()
@@ -35,8 +41,13 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
         raise TypeError(f"axis must be an integer, not {axis!r}") from None
     if name := dispatch._plain_dtype(arrays, x, out):
         is_last = axis == -1 or axis == x.ndim - 1
-        if is_last and mask is None and scale == 1 and (ufunc := _ufunc(formulas, mode, name, x.shape)):
-            return ufunc(*arrays, out)
+        if is_last and mask is None and scale == 1 and (found := _ufunc(formulas, mode, name, x.shape)):
+            ufunc, pays = found
+            if not pays:
+                return ufunc(*arrays, out)
+            result = cpu_row_ufuncs().share(ufunc, arrays, out)
+            if result is not None:
+                return result
         rows = split_at(x.shape, axis)
         if mask is None or _is_plain_mask(mask, x.shape, rows, out):
             result = memory.empty_like(x) if out is None else out
@@ -57,11 +68,13 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
 
 @lru_cache(maxsize=4096)
 def _ufunc(formulas, mode, dtype, shape):
-    """Return the ufunc to which NumPy hands dense arrays of a shape, or None where threads pay or there is none."""
+    """Return what NumPy hands dense arrays of a shape to, and whether threads share them; None if there is no ufunc."""
     if formulas.cpu_target != "cpu_rows" or dtype == "bfloat16" or not shape:
         return None
     kernels = cpu_rows_target(formulas).kernels(formulas, mode, dtype, False)
-    return kernels.ufunc(shape[-1]) if math.prod(shape) < kernels.parallel_from else None
+    pays = math.prod(shape) >= kernels.parallel_from
+    ufunc = kernels.ufunc(shape[-1], pays)
+    return ufunc and (ufunc, pays)
 
 
 def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):

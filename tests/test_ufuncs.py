@@ -78,6 +78,29 @@ def test_rows_that_no_ufunc_takes():
         assert na.softmax(np.ones(shape, np.float32)).shape == shape
 
 
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has one thread here")
+@pytest.mark.parametrize("columns", [1000, 5])
+def test_threads_share_rows_in_a_ufunc_unless_numpy_would_copy_them(columns, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(100_000 // columns, columns)).astype(np.float32)
+    value, gradient = na.softmax(x), na.softmax.backward(x, x)
+    parts = np.concatenate([na.softmax(x[:7]), na.softmax(x[7:])])
+    calls, rowwise = [], cpu_rows.rowwise
+    monkeypatch.setattr(cpu_rows, "rowwise", lambda *arguments: calls.append(1) or rowwise(*arguments))
+    out = np.empty_like(x)
+    for result in (na.softmax(x), na.softmax(x, axis=1, out=out), na.softmax(x[np.newaxis])[0], parts):
+        np.testing.assert_array_equal(result, value)
+    np.testing.assert_array_equal(na.softmax.backward(x, x, out=out), gradient)
+    assert not calls
+    memory = np.empty((len(x) + 1, columns), np.float32)
+    for low, high in ((0, 0), (0, 1), (1, 0)):
+        array, out = memory[low:][: len(x)], memory[high:][: len(x)]
+        array[:] = x
+        np.testing.assert_array_equal(na.softmax(array, out=out), value)
+        array[:] = x
+        np.testing.assert_array_equal(na.softmax.backward(x, array, out=out), gradient)
+    assert len(calls) == 6
+
+
 @numba.njit
 def statuses(x):
     """Return the processor's status where nothing has happened yet, after an exception, and restored."""
@@ -123,14 +146,14 @@ def test_no_fork_while_a_ufunc_is_made(name, monkeypatch):
     """A child would begin with Numba's compiler locked by a thread that it does not have."""
     held, make = [], cpu_ufuncs.ufunc_loop
 
-    def watch(function):
+    def watch(*arguments):
         def ask():
             held.append(not cpu_threads._pool.acquire(blocking=False))
 
         thread = threading.Thread(target=ask)
         thread.start()
         thread.join()
-        return make(function)
+        return make(*arguments)
 
     monkeypatch.setattr(cpu_ufuncs, "ufunc_loop", watch)
     for module in (cpu_tiles, cpu_row_ufuncs):
@@ -138,7 +161,7 @@ def test_no_fork_while_a_ufunc_is_made(name, monkeypatch):
     if name == "gelu":
         cpu._kernel(na.gelu._value, "float32").ready((np.ones(3, np.float32),) * 2, False)
     else:
-        cpu_rows.RowKernels(na.softmax._formulas, "value", "float32", False).ufunc(40)
+        cpu_rows.RowKernels(na.softmax._formulas, "value", "float32", False).ufunc(40, False)
     assert held == [True]
 
 

@@ -77,8 +77,8 @@ def strip_products(x, begin, largest, factor, scale, out, start, size):
     for j in range(size):
         out[at(start, j)] = store(gradient(weight(read(x[at(begin, j)], scale), largest[j], scale), factor[j]))
 """
-# What is summed lies in `parts`, as many lines at a time as fit, but in fours as `TOGETHER` adds them to each other first,
-# which must not depend on the width.
+# What is summed lies in `parts`, as many lines at a time as fit, but in fours: these are added to each other first, and
+# which they are must not depend on the width.
 IN_PARTS = """
 def {name}({arrays}, start, stop, step, width, group, largest, scale, parts, sums):
     lines = parts.size // width // group * group

@@ -1,13 +1,22 @@
 """CPU kernels for row-wise functions: which formulas and which source make them, and which of them an array needs."""
 
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 
 import numba
 import numpy as np
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
-from numact.targets import common, cpu, cpu_column_vectors, cpu_memory, cpu_row_ufuncs, cpu_vectors, cpu_width
+from numact.targets import (
+    common,
+    cpu,
+    cpu_column_vectors,
+    cpu_memory,
+    cpu_row_ufuncs,
+    cpu_threads,
+    cpu_vectors,
+    cpu_width,
+)
 from numact.targets.cpu_row_source import SOURCES, steps
 from numact.targets.cpu_threads import Kernel
 from numact.targets.cpu_tiles import PARTS, tile_count
@@ -109,17 +118,12 @@ class RowKernels:
         vars(self).update(_defined(SOURCES[name], *self._made_of))
         return vars(self)[name]
 
-    def ufunc(self, length):
-        """Return the ufunc of dense rows of a length; see `numact.targets.cpu_row_ufuncs`."""
-        return self._of_short if length <= SHORT else self._of_long
-
-    @cached_property
-    def _of_short(self):
-        return cpu_row_ufuncs.make(self.short, self._mode, self._dtype)
-
-    @cached_property
-    def _of_long(self):
-        return cpu_row_ufuncs.make(self.long, self._mode, self._dtype)
+    def ufunc(self, length, is_parallel):
+        """Return the ufunc of dense rows of a length, or None for many threads where there is one."""
+        if is_parallel and not cpu_threads.needs_pool():
+            return None
+        kernel = self.short if length <= SHORT else self.long
+        return cpu_row_ufuncs.make(kernel, self._mode, self._dtype, is_parallel)
 
 
 kernels = cache(RowKernels)
@@ -200,7 +204,7 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     if mask is not None:
         arrays = (*arrays, mask)
     if kernel.serial and not pays:  # what `run` would do, 0.3 us sooner
-        kernel.serial(kernel.address, count, *arrays, out, *sizes, scale)
+        kernel.serial(count, *arrays, out, *sizes, scale)
         return
     kernel.run(pays, count, *arrays, out, *sizes, scale)
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numba
 import numpy as np
@@ -57,7 +57,8 @@ def call(typing_context, address, arguments):
 class Kernel:
     """A compiled function of a task's number and of arrays and numbers, and the loops that call it for all tasks.
 
-    Compiled at the first call for the types of its arguments, and cached on disk.
+    Compiled at the first call for the types of its arguments, and cached on disk. Then `serial` does all the work for
+    such arguments on one thread, and `parallel` by many; neither is there before.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class Kernel:
 
     def __init__(self, function):
         self._plain = function
-        self.address = self.serial = self.parallel = None
+        self.serial = self.parallel = None
 
     @cached_property
     def function(self):
@@ -86,30 +87,25 @@ class Kernel:
                 if not parallel and numba.get_num_threads() > 1:
                     parallel = self.ready(arguments, True)
                 if parallel:
-                    parallel(self.address, *arguments)
+                    parallel(*arguments)
                     return
-        self._run_serially(arguments)
-
-    def _run_serially(self, arguments):
         serial = self.serial or self.ready(arguments, False)
-        serial(self.address, *arguments)
+        serial(*arguments)
 
     def ready(self, arguments, is_parallel):
-        """Return what does all the work for arguments like these, on one thread or by many, compiled.
-
-        It takes the kernel's address and the arguments; see `numact.targets.cpu_tiles.ElementKernel` for another.
-        """
+        """Return `serial` or `parallel` for arguments like these, compiled."""
         with _pool:
             names = self.function.py_func.__code__.co_varnames[: len(arguments)]
-            self.address, loop = self._compiled(names, tuple(map(_type_in_kernels, names, arguments)), is_parallel)
+            made = self._compiled(names, arguments, is_parallel)
             if is_parallel:
-                self.parallel = loop
+                self.parallel = made
             else:
-                self.serial = loop
-            return loop
+                self.serial = made
+            return made
 
-    def _compiled(self, names, kinds, is_parallel):
-        return compiled_address(self.function, kinds), _loop(names, kinds, is_parallel)
+    def _compiled(self, names, arguments, is_parallel):
+        kinds = tuple(map(_type_in_kernels, names, arguments))
+        return partial(_loop(names, kinds, is_parallel), compiled_address(self.function, kinds))
 
 
 def compiled_address(function, kinds):
@@ -192,6 +188,16 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+
+
+def needs_pool():
+    """Return whether kernels for many threads must be compiled: there are many, or another process will want them."""
+    return numba.config.NUMBA_NUM_THREADS > 1 or _thread.only_compiles
+
+
+def may_use_pool():
+    """Return whether this thread may let others share its work, once kernels for them are compiled."""
+    return not (_thread.only_compiles or _pool_is_lost)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Kernels of elements, and the loops that call them: a NumPy ufunc on one thread, tiles of the arrays on many."""
+"""Kernels of elements, and the loops that call them, of NumPy ufuncs: on one thread, or for tiles of arrays on many."""
 
 from functools import cache
 
@@ -8,7 +8,7 @@ from numba import types
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.targets import common, cpu_memory, cpu_ufuncs
-from numact.targets.cpu_threads import Kernel, compiled_address, compiled_loop, define, is_shifted
+from numact.targets.cpu_threads import Kernel, compiled_address, define, is_shifted
 
 TILE = 16_384  # elements: two tiles of float64, in and out, fit into a core's L2 cache
 PARTS = 8  # tiles at least
@@ -16,10 +16,9 @@ MANY = 256  # tiles, which begin at pages of memory: 16 million values of gelu t
 CHUNK = 4_096  # elements copied at a time where the result takes the place of an input
 # A kernel is called for parts of all arrays: those of the names that begin with "x", and out. LLVM runs a loop that
 # writes what it reads as scalar code (gelu in place took 13 times as long): a result that takes the place of an input
-# is computed from copies of its parts, one that overlaps it otherwise from a copy of the whole. To see here whether
-# they overlap is free; to ask NumPy takes 0.2 us. Of a large array the kernel asks for the memory of steps to come, as
-# long as all of that is the array's, and begins with whole cache lines of the result: a vector that is stored across
-# two of them takes twice as long.
+# is computed from copies of its parts, one that begins before it (others NumPy copies) from a copy of the whole. Of a
+# large array the kernel asks for the memory of steps to come, as long as all of that is the array's, and begins with
+# whole cache lines of the result: a vector that is stored across two of them takes twice as long.
 LOOPS = """
 def pieces(address, {names}):
     moved = {shifted}
@@ -38,23 +37,26 @@ def pieces(address, {names}):
         call(address, ({steps}, True))
         call(address, ({rest}, False))
 
-def tiles(address, {names}):
-    size = min(TILE, (out.size // tile_count(out.size) + 64) // 64 * 64)
+def tiles(operands, sizes, strides, address):
+    kept, count = status(), sizes[0]
+    {operands}
+    size = min(TILE, (count // tile_count(count) + 64) // 64 * 64)
     if {shifted}:
-        size = out.size  # a tile would write what the next one has still to read
+        size = count  # a tile would write what the next one has still to read
     head = before_line(out)
-    for tile in prange(max(1, (out.size - head + size - 1) // size)):
+    for tile in prange(max(1, (count - head + size - 1) // size)):
         low = tile * size + head if tile else 0
-        high = min((tile + 1) * size + head, out.size)
+        high = min((tile + 1) * size + head, count)
         pieces(address, {tile})
+    restore(kept)
 
 def whole(operands, sizes, strides, address):
-    kept, size = status(), sizes[0]
+    kept, count = status(), sizes[0]
     {operands}
-    if size == 1 or {dense}:
+    if count == 1 or {dense}:
         pieces(address, {names})
     else:
-        part = np.empty(size, out.dtype)
+        part = np.empty(count, out.dtype)
         pieces(address, {gathered}, part)
         as_strided(out, out.shape, (strides[{last}],))[:] = part
     restore(kept)
@@ -70,7 +72,7 @@ def tile_count(size):
 class ElementKernel(Kernel):
     """What one formula compiles to for one dtype.
 
-    `serial` is a ufunc of the arguments alone, for arrays of that dtype, or of its bits, dense if of several axes.
+    `serial` and `parallel` are ufuncs for dense arrays of that dtype, or of its bits; the first for any of one axis.
 
     Parameters
     ----------
@@ -90,24 +92,22 @@ class ElementKernel(Kernel):
         """Fill `out` from arrays of its size; all are flat, dense, aligned, and of the kernel's dtype, or its bits."""
         self.run(out.size >= self.parallel_from, *arrays, *parameters, out)
 
-    def _run_serially(self, arguments):
-        serial = self.serial or self.ready(arguments, False)
-        serial(*arguments)
-
-    def _compiled(self, names, kinds, is_parallel):
-        address, loop = compiled_address(self.function, (*kinds, types.boolean)), _loop(names, kinds, is_parallel)
-        if is_parallel:
-            return address, loop
+    def _compiled(self, names, arguments, is_parallel):
+        element = numba.from_dtype(common.storage(self._dtype))
+        given = types.Array(element, 1, "C", readonly=True)
+        kinds = [given if name.startswith("x") else types.float64 for name in names[:-1]] + [given.copy(readonly=False)]
+        address = compiled_address(self.function, (*kinds, types.boolean))
         dtypes = {common.storage(self._dtype), *[np.dtype(self._dtype)] * (self._dtype in cpu_ufuncs.DTYPES)}
         operands = [[float if kind is types.float64 else dtype for kind in kinds] for dtype in dtypes]
-        return address, cpu_ufuncs.make(self._plain.__qualname__, loop, address, operands, self.function)
+        loop = _loop(names, element, is_parallel)
+        return cpu_ufuncs.make(self._plain.__qualname__, loop, address, operands, self.function)
 
 
 @cache
-def _loop(names, kinds, is_parallel):
-    """Return a compiled loop for kernels of elements whose arguments have these names and types."""
+def _loop(names, element, is_parallel):
+    """Return a compiled loop for kernels of elements whose arguments have these names and their arrays that type."""
     arrays = [name for name in names if name.startswith("x")]
-    lying, element = (*arrays, "out"), kinds[-1].dtype
+    lying = *arrays, "out"
 
     def cut(place, copy=""):
         parts = {name: f"{name}[{place}]{copy}" for name in arrays} | {"out": f"out[{place}]"}
@@ -124,7 +124,7 @@ def _loop(names, kinds, is_parallel):
         tile=cut("low:high"),
         last=len(names) - 1,
         operands="; ".join(
-            f"{name} = carray(operands[{place}], " + ("size, element)" if name in lying else "1, float64)[0]")
+            f"{name} = carray(operands[{place}], " + ("count, element)" if name in lying else "1, float64)[0]")
             for place, name in enumerate(names)
         ),
         dense=" and ".join(f"strides[{names.index(name)}] == out.itemsize" for name in lying),
@@ -142,6 +142,4 @@ def _loop(names, kinds, is_parallel):
     scope |= {"status": cpu_ufuncs.status, "restore": cpu_ufuncs.restore}
     pieces, tiles, whole = define(source, __name__, scope, element.name, is_parallel)
     scope["pieces"] = numba.njit(pieces, **INNER_OPTIONS)
-    if is_parallel:
-        return compiled_loop(tiles, kinds, True)
-    return cpu_ufuncs.ufunc_loop(whole)
+    return cpu_ufuncs.ufunc_loop(tiles if is_parallel else whole, is_parallel)

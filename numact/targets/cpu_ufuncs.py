@@ -21,9 +21,9 @@ DTYPES = "float16", "float32", "float64"  # NumPy's own
 LOOP = (types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp), types.intp)
 
 
-def ufunc_loop(function):
+def ufunc_loop(function, is_parallel=False):
     """Return a ufunc's loop, compiled; its last argument is a kernel's address."""
-    compiled = common.cached(njit, function, no_cpython_wrapper=True, error_model="numpy")
+    compiled = common.cached(njit, function, no_cpython_wrapper=True, parallel=is_parallel, error_model="numpy")
     compiled.compile(LOOP)
     return compiled
 
