@@ -91,15 +91,15 @@ def {name}({arrays}, start, stop, step, width, group, largest, scale, parts, sum
             size = min(group, (last - k) // step) * width
             {line}
             place += size
-        sum_down(parts, 0, width, (last - first) // step, width, sums)
+        {adder}(parts, 0, width, (last - first) // step, width, sums)
 """
 WEIGHTS = "strip_weights(x, k, size, largest, scale, parts, place)"
 RESTS = "strip_rests(x, k, size, largest, scale, parts, place, count)"
 TERMS = f"{WEIGHTS}\n            strip_terms(parts, place, grad, k, size, parts, place)"
 SUMS = (
-    IN_PARTS.format(name="sum_weights", arrays="x", line=WEIGHTS)
-    + IN_PARTS.format(name="sum_rests", arrays="x, count", line=RESTS)
-    + IN_PARTS.format(name="sum_terms", arrays="grad, x", line=TERMS)
+    IN_PARTS.format(name="sum_weights", adder="sum_down", arrays="x", line=WEIGHTS)
+    + IN_PARTS.format(name="sum_rests", adder="sum_down", arrays="x, count", line=RESTS)
+    + IN_PARTS.format(name="sum_terms", adder="terms_down", arrays="grad, x", line=TERMS)
 )
 STRIPS = """
 def group_of(length, step, width):

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from numact.targets.cpu_vectors import WIDER, WIDTH, Row, Terms, steps, tree, two_sum, vector
 
 GROUP = 2  # vectors of columns at a time
-TOGETHER = 4  # lines at a time that are added to each other first, as in `_Total`
+TOGETHER = 4  # lines at a time of what is summed for gradients, as in `numact.targets.cpu_vectors.summing`
 
 
 def _each(builder, width, down):
@@ -96,8 +96,10 @@ class _Sums:
             row.store(self.builder.load(place), column)
 
 
-def summing(formula):
+def summing(formula, together):
     """Return an intrinsic that sums what a formula of products makes of the entries of one array or two, down columns.
+
+    Of so many lines `together` it adds the results to each other first.
 
     It takes where each array begins and how far apart its entries are, how many there are and of how many columns, and
     two rows of float64 to add to, with room for a vector more: totals and rounding errors.
@@ -119,12 +121,12 @@ def summing(formula):
                 return formula(*(Terms(builder, entry) for entry in entries)).value
 
             start = length.type(0)
-            for lines in (TOGETHER, 1):
+            for lines in (together, 1):
                 stop = builder.and_(length, length.type(-lines))
                 with steps(builder, start, stop, lines) as (index, _):
-                    together = [builder.add(index, index.type(line)) for line in range(lines)]
+                    group = [builder.add(index, index.type(line)) for line in range(lines)]
                     for column, held in zip(columns, taken, strict=True):
-                        sums.add(held, tree([term(line, column) for line in together], builder.fadd))
+                        sums.add(held, tree([term(line, column) for line in group], builder.fadd))
                 start = stop
             for column, held in zip(columns, taken, strict=True):
                 sums.give(held, column)

@@ -86,7 +86,7 @@ WORDS = {
 
 OF_TERMS: dict = {"fma": cpu_vectors.fma}
 exec(common.ROW_ARITHMETIC, OF_TERMS)
-SUM_DOWN = cpu_column_vectors.summing(lambda part: part)
+SUM_DOWN, TERMS_DOWN = (cpu_column_vectors.summing(lambda part: part, n) for n in (1, cpu_column_vectors.TOGETHER))
 
 
 class RowKernels:
@@ -137,10 +137,10 @@ def _defined(source, formulas, kind, dtype, scaled):
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
     scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
     scope |= {"largest_down": cpu_column_vectors.largest_down, "copy_behind": cpu_column_vectors.copy_behind}
-    scope |= {"sum_down": SUM_DOWN, "map_row": cpu_vectors.mapping(_mapped(formulas, kind))}
+    scope |= {"sum_down": SUM_DOWN, "terms_down": TERMS_DOWN, "map_row": cpu_vectors.mapping(_mapped(formulas, kind))}
     if formulas.term:
         scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
-        scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula)
+        scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula, cpu_column_vectors.TOGETHER)
     scope |= {"before_line": cpu_memory.before_line}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)

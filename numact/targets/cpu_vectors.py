@@ -198,13 +198,15 @@ class _Total:
         self.total, self.low = (cgutils.alloca_once_value(builder, nothing) for _ in range(2))
 
     def add(self, parts):
-        """Add some vectors, which are added to each other first, at a rounding error of their own."""
-        builder, total, part = self.builder, self.builder.load(self.total), tree(parts, self.builder.fadd)
+        """Add some vectors."""
+        builder, total = self.builder, self.builder.load(self.total)
         if self.is_wide:
-            total, error = two_sum(builder, total, part)
-            builder.store(builder.fadd(builder.load(self.low), error), self.low)
+            for part in parts:
+                total, error = two_sum(builder, total, part)
+                builder.store(builder.fadd(builder.load(self.low), error), self.low)
         else:
-            total = builder.fadd(total, builder.fpext(part, total.type))
+            parts = [builder.fpext(part, total.type) for part in parts]
+            total = builder.fadd(total, tree(parts, builder.fadd))
         builder.store(total, self.total)
 
     def result(self):
@@ -255,7 +257,8 @@ def sum_of(typing_context, row, place, count, without):
 def summing(formula):
     """Return an intrinsic that sums what a formula of products makes of the entries of two rows.
 
-    It takes the rows, each with where it begins, and how many entries; it returns the sum and its rounding error.
+    It takes the rows, each with where it begins, and how many entries; it returns the sum and its rounding error. Four
+    vectors are added to each other first: what is summed for gradients is rounded itself, and may be twice more.
     """
 
     @intrinsic
@@ -270,7 +273,7 @@ def summing(formula):
 
             def step(*values):
                 entries = ([Terms(builder, value) for value in vectors] for vectors in values)
-                total.add([formula(*pair).value for pair in zip(*entries, strict=True)])
+                total.add([tree([formula(*pair).value for pair in zip(*entries, strict=True)], builder.fadd)])
 
             _each(rows, count, ir.Constant(vector(rows[0].kind), [0.0] * WIDTH), step)
             return context.make_tuple(builder, signature.return_type, total.result())
