@@ -99,7 +99,7 @@ class _Sums:
 def summing(formula, together):
     """Return an intrinsic that sums what a formula of products makes of the entries of one array or two, down columns.
 
-    Of so many lines `together` it adds the results to each other first.
+    Lines are taken `together` at a time, whose results are added to each other first.
 
     It takes where each array begins and how far apart its entries are, how many there are and of how many columns, and
     two rows of float64 to add to, with room for a vector more: totals and rounding errors.

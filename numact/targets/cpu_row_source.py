@@ -3,7 +3,7 @@
 Loops over arrays stand in functions of their own: in one with others LLVM leaves them scalar. They take whole arrays
 and where to begin, since a slice costs 10 ns (its reference is counted atomically); `at` makes an index unsigned, as
 one that may be negative is looked at twice. Where a loop would write what it reads, it reads from a copy: LLVM runs one
-whose arrays overlap as scalar code.
+whose arrays overlap as scalar code. What is `lined` begins at a cache line: across two a vector is stored slower.
 
 What stands in braces is filled in for each kernel: see `numact.targets.cpu_rows.WORDS`.
 """

@@ -67,9 +67,8 @@ def share(ufunc, arrays, out):
 def _loop(names, element, is_parallel):
     """Return the loop over dense rows of arrays of these names, compiled."""
     made = [f"{name} = carray(operands[{place}], size, element)" for place, name in enumerate(names)]
-    words = {"tasks": "min(sizes[0], tile_count(size))", "range": "prange"} if is_parallel else {}
-    words = words or {"tasks": "min(1, size)", "range": "range"}
-    source = LOOP.format(operands="; ".join(made), names=", ".join(names), **words)
+    tasks, loop = ("min(sizes[0], tile_count(size))", "prange") if is_parallel else ("min(1, size)", "range")
+    source = LOOP.format(operands="; ".join(made), names=", ".join(names), tasks=tasks, range=loop)
     scope = {"carray": numba.carray, "element": element, "tile_count": numba.njit(tile_count, **JIT_OPTIONS)}
     scope |= {"status": cpu_ufuncs.status, "restore": cpu_ufuncs.restore}
     (rows,) = define(source, __name__, scope, element.name)
