@@ -12,13 +12,13 @@ from numact.targets.cpu_threads import Kernel, compiled_address, define, is_shif
 
 TILE = 16_384  # elements: two tiles of float64, in and out, fit into a core's L2 cache
 PARTS = 8  # tiles at least
-MANY = 256  # tiles, which begin at pages of memory: 16 million values of gelu take 1.07 of the time where they do not
+MANY = 256  # tiles, from where all have `TILE` elements: 16 million values of gelu take 1.07 of the time in others
 CHUNK = 4_096  # elements copied at a time where the result takes the place of an input
 # A kernel is called for parts of all arrays: those of the names that begin with "x", and out. LLVM runs a loop that
 # writes what it reads as scalar code (gelu in place took 13 times as long): a result that takes the place of an input
 # is computed from copies of its parts, one that begins before it (others NumPy copies) from a copy of the whole. Of a
 # large array the kernel asks for the memory of steps to come, as long as all of that is the array's, and begins with
-# whole cache lines of the result: a vector that is stored across two of them takes twice as long.
+# whole cache lines of the result: a vector is stored slower across two of them.
 LOOPS = """
 def pieces(address, {names}):
     moved = {shifted}
