@@ -53,7 +53,7 @@ ROWS = [(100, 1000), (20, 5000), (3125, 32), (60, 20_000), (1000, 1000), (16_000
 @pytest.mark.parametrize(("rows", "length"), ROWS)
 def test_rows(rows, length):
     *_, tasks, sizes = cpu_rows.plan(na.softmax._formulas, "value", "float32", False, False, (rows, length, 1))
-    assert sizes == (length, tasks)
+    assert sizes == (length, 1, tasks)
     assert_fair([(task + 1) * rows // tasks - task * rows // tasks for task in range(tasks)], 1.25)
     tasks, size = cpu_gathered.divided(rows, length, 1)
     assert_fair([min(size, rows - task * size) for task in range(tasks)], 1.25)

@@ -204,29 +204,43 @@ def steps(kind, is_read, is_loaded):
     return {"prepare": prepare, "base": base, "read": read, "weigh": weigh, "share": share, "finish": finish}
 
 
+# Short rows, and the columns of several small blocks, are turned into columns side by side.
 SHORT_ROWS_AND_STRIPS = """
 def move(source, target):
     for i in range(target.size):
         target[i] = source[i]
 
-def turn(x, columns, length, step):
-    for k in range(length):
-        move(x[k::length], columns[k * step : k * step + x.size // length])
+def move_runs(source, start, step, target, place, target_step, run, count):
+    for k in range(count):
+        for i in range(run):
+            target[at(place + k * target_step, i)] = source[at(start + k * step, i)]
 
-def turn_back(columns, out, length, step):
+def turn(x, columns, length, inner, step):
+    block = length * inner
     for k in range(length):
-        move(columns[k * step : k * step + out.size // length], out[k::length])
+        if inner == 1:
+            move(x[k::length], columns[k * step : k * step + x.size // length])
+        else:
+            move_runs(x, k * inner, block, columns, k * step, inner, inner, x.size // block)
 
-def short_rows({grad}x, out, length, scale):
-    block = min(TURNED // length // 16 * 16, whole_vectors(x.size // length))
-    size = block * length
+def turn_back(columns, out, length, inner, step):
+    block = length * inner
+    for k in range(length):
+        if inner == 1:
+            move(columns[k * step : k * step + out.size // length], out[k::length])
+        else:
+            move_runs(columns, k * step, inner, out, k * inner, block, inner, out.size // block)
+
+def turned({grad}x, out, length, inner, scale):
+    most = min(TURNED // (length * inner) * inner, x.size // length)
+    size, block = most * length, whole_vectors(most)
     rows, sums, parts = scratch_for(length, block, 1)
-    {grads_empty}columns, values = np.zeros(size, x.dtype), np.empty(size, x.dtype)
+    {grads_empty}columns, values = np.zeros(block * length, x.dtype), np.empty(block * length, x.dtype)
     for start in range(0, x.size, size):
         part = x[start : start + size]
         lines, row = part.size // length, start // length
         count = whole_vectors(lines)
-        turn(part, columns, length, count)
+        turn(part, columns, length, inner, count)
         {turn_grads}{strip}({grads}columns, values, 0, count * length, count, count, 0, scale, 1, rows, sums, parts)
         {turn_values}
 
@@ -256,22 +270,23 @@ def blank(mask, start, out):
         out[i] = value if mask[at(start, i)] else BLANK
 """
 TASKS = """
-def {size}(index, {{grad}}x, out, length, tasks, scale):
-    rows = x.size // length
-    start, stop = index * rows // tasks * length, (index + 1) * rows // tasks * length
-    {rows}({{grad_part}}x[start:stop], {{out_part}}, length, number(scale))
+def {size}(index, {{grad}}x, out, length, inner, tasks, scale):
+    block = length * inner
+    blocks = x.size // block
+    start, stop = index * blocks // tasks * block, (index + 1) * blocks // tasks * block
+    {rows}({{grad_part}}x[start:stop], {{out_part}}, {sizes}, number(scale))
 
-def masked_{size}(index, {{grad}}x, mask, out, length, tasks, scale):
+def masked_{size}(index, {{grad}}x, mask, out, length, inner, tasks, scale):
     rows = x.size // length
     start, stop = index * rows // tasks * length, (index + 1) * rows // tasks * length
     {{hide_grads}}part = np.empty(stop - start, x.dtype)
     hide(mask, x, start, HIDDEN_NEGATED if scale < 0 else HIDDEN, part)
-    {rows}({{grads}}part, out[start:stop], length, number(scale))
+    {rows}({{grads}}part, out[start:stop], {sizes}, number(scale))
     blank(mask, start, out[start:stop])
 """
-ALONG_ROWS = ROW_ARITHMETIC + BASICS + LONG_ROWS + MASKS + TASKS.format(size="long", rows="long_rows")
+ALONG_ROWS = ROW_ARITHMETIC + BASICS + LONG_ROWS + MASKS + TASKS.format(size="long", rows="long_rows", sizes="length")
 DOWN_COLUMNS = ROW_ARITHMETIC + BASICS + COLUMNS + SHORT_ROWS_AND_STRIPS + MASKS
-DOWN_COLUMNS += TASKS.format(size="short", rows="short_rows")
+DOWN_COLUMNS += TASKS.format(size="short", rows="turned", sizes="length, inner")
 # By the kernels they define. No array needs both, and a process that defines both computes its first rows 15 ms later.
 SOURCES = dict.fromkeys(("long", "masked_long"), ALONG_ROWS)
 SOURCES |= dict.fromkeys(("short", "masked_short", "strip"), DOWN_COLUMNS)

@@ -20,7 +20,7 @@ def rows(operands, sizes, strides, address):
     {operands}
     tasks = {tasks}
     for task in {range}(tasks):
-        call(address, (task, {names}, length, tasks, 1.0))
+        call(address, (task, {names}, length, 1, tasks, 1.0))
     restore(kept)
 """
 
@@ -43,7 +43,7 @@ def make(kernel, mode, dtype, is_parallel):
     given = (array.copy(readonly=True),) * (len(names) - 1)
     layout, operands = ",".join(["(n)"] * len(given)) + "->(n)", [[dtype] * len(names)]
     with cpu_threads._pool:
-        address = compiled_address(kernel.function, (types.intp, *given, array, types.intp, types.intp, types.float64))
+        address = compiled_address(kernel.function, (types.intp, *given, array, *(types.intp,) * 3, types.float64))
         loop = _loop(names, element, is_parallel)
     return cpu_ufuncs.make(kernel.function.__qualname__, loop, address, operands, kernel, layout)
 

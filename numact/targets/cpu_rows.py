@@ -32,6 +32,7 @@ STRIP = 65_536  # entries of a strip of columns: it is read three times, and the
 NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
 WIDEST = 2_048  # columns: what waits of more to be summed is too large for the caches
 LEAST = 128  # columns, where a wider strip would leave threads without one
+SMALL = 256  # entries of a block of columns up to which the columns of several are laid side by side
 RUN = 2_048  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
@@ -48,7 +49,7 @@ VALUE = {
     "strip": "strip_value",
     "grads_empty": "",
     "turn_grads": "",
-    "turn_values": "turn_back(values, out[start : start + size], length, count)",
+    "turn_values": "turn_back(values, out[start : start + size], length, inner, count)",
     "hide_grads": "",
 }
 LOG = VALUE | {"strip": "strip_log"}
@@ -62,8 +63,8 @@ BACKWARD = VALUE | {
     "grads": "grads, ",
     "grad_part": "grad[start:stop], ",
     "strip": "strip_backward",
-    "grads_empty": "grads = np.zeros(size, x.dtype)\n    ",
-    "turn_grads": "turn(grad[start : start + size], grads, length, count)\n        ",
+    "grads_empty": "grads = np.zeros(block * length, x.dtype)\n    ",
+    "turn_grads": "turn(grad[start : start + size], grads, length, inner, count)\n        ",
     "hide_grads": "grads = np.empty(stop - start, x.dtype)\n    hide(mask, grad, start, NOTHING, grads)\n    ",
 }
 WORDS = {
@@ -219,10 +220,10 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
     outer, length, inner = shape
     size = outer * length * inner
     pays = size >= compiled.parallel_from
-    if inner == 1:
-        names = ("short", "masked_short") if length <= SHORT else ("long", "masked_long")
+    if inner == 1 or (outer > 1 and length * inner <= SMALL):
+        names = ("short", "masked_short") if inner > 1 or length <= SHORT else ("long", "masked_long")
         tasks = min(outer, tile_count(size)) if pays else 1
-        return getattr(compiled, names[is_masked]), pays, tasks, (length, tasks)
+        return getattr(compiled, names[is_masked]), pays, tasks, (length, inner, tasks)
     width = min(inner, WIDEST, max(NARROWEST, STRIP // length // COLUMNS * COLUMNS))
     if pays:
         count = -(-inner // min(width, max(LEAST, -(-outer * inner // PARTS))))
