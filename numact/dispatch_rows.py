@@ -40,12 +40,11 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
     except TypeError:
         raise TypeError(f"axis must be an integer, not {axis!r}") from None
     if name := dispatch._plain_dtype(arrays, x, out):
-        is_last = axis == -1 or axis == x.ndim - 1
-        if is_last and mask is None and scale == 1 and (found := _ufunc(formulas, mode, name, x.shape)):
-            ufunc, pays = found
-            if not pays:
+        if mask is None and scale == 1:
+            ufunc, pays = _ufunc(formulas, mode, name, x.shape, axis)
+            if ufunc and not pays:
                 return ufunc(*arrays, out)
-            result = cpu_row_ufuncs().share(ufunc, arrays, out)
+            result = ufunc and cpu_row_ufuncs().share(ufunc, arrays, out)
             if result is not None:
                 return result
         rows = split_at(x.shape, axis)
@@ -67,14 +66,12 @@ def rowwise(formulas, mode, arrays, axis, mask, scale, out):
 
 
 @lru_cache(maxsize=4096)
-def _ufunc(formulas, mode, dtype, shape):
-    """Return what NumPy hands dense arrays of a shape to, and whether threads share them; None if there is no ufunc."""
-    if formulas.cpu_target != "cpu_rows" or dtype == "bfloat16" or not shape:
-        return None
-    kernels = cpu_rows_target(formulas).kernels(formulas, mode, dtype, False)
-    pays = math.prod(shape) >= kernels.parallel_from
-    ufunc = kernels.ufunc(shape[-1], pays)
-    return ufunc and (ufunc, pays)
+def _ufunc(formulas, mode, dtype, shape, axis):
+    """Return what NumPy hands dense arrays of a shape to, None if there is no ufunc, and whether threads share them."""
+    rows = split_at(shape, axis)
+    if formulas.cpu_target != "cpu_rows" or dtype == "bfloat16" or 0 in shape:
+        return None, False
+    return cpu_rows_target(formulas).ufunc(formulas, mode, dtype, len(shape), rows)
 
 
 def _rowwise_on_cpu(formulas, mode, arrays, axis, mask, scale, out):

@@ -78,27 +78,50 @@ def test_rows_that_no_ufunc_takes():
         assert na.softmax(np.ones(shape, np.float32)).shape == shape
 
 
+ROWS = [((100, 1000), 1), ((20_000, 5), 1), ((100, 1000), 0), ((500, 2, 100), 1), ((500, 20, 10), 1)]
+
+
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has one thread here")
-@pytest.mark.parametrize("columns", [1000, 5])
-def test_threads_share_rows_in_a_ufunc_unless_numpy_would_copy_them(columns, monkeypatch):
-    x = np.random.default_rng(0).normal(size=(100_000 // columns, columns)).astype(np.float32)
-    value, gradient = na.softmax(x), na.softmax.backward(x, x)
-    parts = np.concatenate([na.softmax(x[:7]), na.softmax(x[7:])])
+@pytest.mark.parametrize(("shape", "axis"), ROWS)
+def test_threads_share_rows_in_a_ufunc_unless_numpy_would_copy_them(shape, axis, monkeypatch):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+    value, gradient = (np.moveaxis(result, -1, axis) for result in (na.softmax(rows), na.softmax.backward(rows, rows)))
     calls, rowwise = [], cpu_rows.rowwise
     monkeypatch.setattr(cpu_rows, "rowwise", lambda *arguments: calls.append(1) or rowwise(*arguments))
     out = np.empty_like(x)
-    for result in (na.softmax(x), na.softmax(x, axis=1, out=out), na.softmax(x[np.newaxis])[0], parts):
-        np.testing.assert_array_equal(result, value)
-    np.testing.assert_array_equal(na.softmax.backward(x, x, out=out), gradient)
+    for result in (na.softmax(x, axis), na.softmax(x, axis=axis, out=out), na.softmax(x[np.newaxis], axis + 1)[0]):
+        np.testing.assert_allclose(result, value, 1e-6)
+    np.testing.assert_allclose(na.softmax.backward(x, x, axis, out=out), gradient, 1e-4, 1e-7)
     assert not calls
-    memory = np.empty((len(x) + 1, columns), np.float32)
+    value, gradient = na.softmax(x, axis), out.copy()
+    memory = np.empty((len(x) + 1, *shape[1:]), np.float32)
     for low, high in ((0, 0), (0, 1), (1, 0)):
         array, out = memory[low:][: len(x)], memory[high:][: len(x)]
         array[:] = x
-        np.testing.assert_array_equal(na.softmax(array, out=out), value)
+        np.testing.assert_array_equal(na.softmax(array, axis, out=out), value)
         array[:] = x
-        np.testing.assert_array_equal(na.softmax.backward(x, array, out=out), gradient)
+        np.testing.assert_array_equal(na.softmax.backward(x, array, axis, out=out), gradient)
     assert len(calls) == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((4, 250), 0), ((4, 250), 1), ((5, 3, 6, 8), 2), ((5, 3, 6, 8), -3), ((7,), 0)]
+)
+def test_small_rows_go_directly(shape, axis, kind, monkeypatch):
+    x, grad = np.random.default_rng(0).normal(size=(2, *shape)).astype(kind)
+    other = np.asfortranarray(x) if x.ndim > 1 else x[::-1].copy()[::-1]
+    value, gradient = na.softmax(other, axis), na.softmax.backward(grad, other, axis)
+    na.softmax(x, axis), na.softmax.backward(grad, x, axis)
+    monkeypatch.setattr(cpu_rows, "rowwise", None)
+    array = x.copy()
+    assert na.softmax(array, axis, out=array) is array
+    for result in (array, na.softmax(x, axis=axis), na.softmax(x, axis - len(shape) if axis >= 0 else axis)):
+        np.testing.assert_array_equal(result, value)
+    for place in (0, 1):
+        both = grad.copy(), x.copy()
+        np.testing.assert_array_equal(na.softmax.backward(*both, axis, out=both[place]), gradient)
 
 
 @numba.njit
@@ -161,7 +184,7 @@ def test_no_fork_while_a_ufunc_is_made(name, monkeypatch):
     if name == "gelu":
         cpu._kernel(na.gelu._value, "float32").ready((np.ones(3, np.float32),) * 2, False)
     else:
-        cpu_rows.RowKernels(na.softmax._formulas, "value", "float32", False).ufunc(40, False)
+        cpu_rows.ufunc(na.softmax._formulas, "value", "float32", 2, (3, 40, 1))
     assert held == [True]
 
 

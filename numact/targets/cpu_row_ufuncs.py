@@ -1,4 +1,4 @@
-"""Row kernels as NumPy's generalised ufuncs, for dense rows along the last axis."""
+"""Row kernels as NumPy's generalised ufuncs, one for each shape of dense arrays and axis, which it takes as a whole."""
 
 from functools import cache
 
@@ -7,45 +7,49 @@ import numpy as np
 from numba import types
 
 from numact import memory
-from numact.binding import JIT_OPTIONS
 from numact.targets import common, cpu_threads, cpu_ufuncs
 from numact.targets.cpu_threads import compiled_address, define
-from numact.targets.cpu_tiles import tile_count
 
 NAMES = {"value": ("x", "out")} | dict.fromkeys(("backward", "from_output"), ("grad", "x", "out"))
-# NumPy says how many rows there are and how long. On one thread all are one task of the kernel.
+# What a ufunc was made with: a kernel's address, how many entries the arrays have, how many tasks they are, and sizes.
 LOOP = """
-def rows(operands, sizes, strides, address):
-    kept, length, size = status(), sizes[1], sizes[0] * sizes[1]
+def rows(operands, shape, strides, plan):
+    kept, given = status(), carray(plan, {given})
     {operands}
-    tasks = {tasks}
-    for task in {range}(tasks):
-        call(address, (task, {names}, length, 1, tasks, 1.0))
+    for task in {range}(given[2]):
+        call(given[0], (task, {names}, {sizes}, 1.0))
     restore(kept)
 """
 
 
-@cache
-def make(kernel, mode, dtype, is_parallel):
-    """Return the ufunc of a `Kernel` of dense rows: (n)->(n), or (n),(n)->(n) with the gradients first.
+def make(kernel, mode, dtype, axes, size, tasks, sizes, is_parallel):
+    """Return a ufunc that runs the tasks of a kernel: of the input, or of the output's gradients and the input.
 
     Parameters
     ----------
     kernel : Kernel
-        "short" or "long" of `numact.targets.cpu_rows.RowKernels`.
+        Of `numact.targets.cpu_rows.RowKernels`.
     mode, dtype
         As of `RowKernels`; a dtype of NumPy's own.
+    axes, size : int
+        How many axes and entries the arrays have.
+    tasks : int
+        How many tasks they are.
+    sizes : tuple of int
+        What the kernel is told.
     is_parallel : bool
-        Whether threads share the rows; see `share`.
+        Whether threads share the tasks; see `share`.
     """
     names, element = NAMES[mode], numba.from_dtype(common.storage(dtype))
     array = types.Array(element, 1, "C")
     given = (array.copy(readonly=True),) * (len(names) - 1)
-    layout, operands = ",".join(["(n)"] * len(given)) + "->(n)", [[dtype] * len(names)]
+    whole = "(" + ",".join(f"n{axis}" for axis in range(axes)) + ")"
     with cpu_threads._pool:
-        address = compiled_address(kernel.function, (types.intp, *given, array, *(types.intp,) * 3, types.float64))
-        loop = _loop(names, element, is_parallel)
-    return cpu_ufuncs.make(kernel.function.__qualname__, loop, address, operands, kernel, layout)
+        kinds = types.int64, *given, array, *(types.int64,) * len(sizes), types.float64
+        plan = np.array([compiled_address(kernel.function, kinds), size, tasks, *sizes])
+        loop = _loop(names, element, len(sizes), is_parallel)
+    layout, operands = ",".join([whole] * len(given)) + "->" + whole, [[dtype] * len(names)]
+    return cpu_ufuncs.make(kernel.function.__qualname__, loop, plan.ctypes.data, operands, (kernel, plan), layout)
 
 
 def share(ufunc, arrays, out):
@@ -64,12 +68,18 @@ def share(ufunc, arrays, out):
 
 
 @cache
-def _loop(names, element, is_parallel):
-    """Return the loop over dense rows of arrays of these names, compiled."""
-    made = [f"{name} = carray(operands[{place}], size, element)" for place, name in enumerate(names)]
-    tasks, loop = ("min(sizes[0], tile_count(size))", "prange") if is_parallel else ("min(1, size)", "range")
-    source = LOOP.format(operands="; ".join(made), names=", ".join(names), tasks=tasks, range=loop)
-    scope = {"carray": numba.carray, "element": element, "tile_count": numba.njit(tile_count, **JIT_OPTIONS)}
+def _loop(names, element, sizes, is_parallel):
+    """Return the loop over tasks of arrays of these names that are told so many sizes, compiled."""
+    source = LOOP.format(
+        given=3 + sizes,
+        operands="; ".join(
+            f"{name} = carray(operands[{place}], given[1], element)" for place, name in enumerate(names)
+        ),
+        range="prange" if is_parallel else "range",
+        names=", ".join(names),
+        sizes=", ".join(f"given[{3 + place}]" for place in range(sizes)),
+    )
+    scope = {"carray": numba.carray, "element": element}
     scope |= {"status": cpu_ufuncs.status, "restore": cpu_ufuncs.restore}
     (rows,) = define(source, __name__, scope, element.name)
-    return cpu_ufuncs.ufunc_loop(rows, is_parallel)
+    return cpu_ufuncs.ufunc_loop(rows, is_parallel, types.CPointer(types.int64))

@@ -1,5 +1,6 @@
 """CPU kernels for row-wise functions: which formulas and which source make them, and which of them an array needs."""
 
+import math
 from functools import cache, lru_cache
 
 import numba
@@ -109,7 +110,6 @@ class RowKernels:
 
     def __init__(self, formulas, mode, dtype, scaled):
         self._made_of = formulas, formulas.kind(mode), dtype, scaled
-        self._mode, self._dtype = mode, dtype
         weight = formulas.output if mode == "from_output" else formulas.weight[0]
         self.parallel_from = cpu.parallel_from(weight, dtype) // PASSES
 
@@ -118,13 +118,6 @@ class RowKernels:
             raise AttributeError(f"no kernel of rows is named {name}")
         vars(self).update(_defined(SOURCES[name], *self._made_of))
         return vars(self)[name]
-
-    def ufunc(self, length, is_parallel):
-        """Return the ufunc of dense rows of a length, or None for many threads where there is one."""
-        if is_parallel and not cpu_threads.needs_pool():
-            return None
-        kernel = self.short if length <= SHORT else self.long
-        return cpu_row_ufuncs.make(kernel, self._mode, self._dtype, is_parallel)
 
 
 kernels = cache(RowKernels)
@@ -232,6 +225,17 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
         width = min(inner, -(-inner // (count * WIDTH)) * WIDTH)
     blocks = 1 if width < inner else max(1, RUN // (length * inner))
     return compiled.strip, pays, -(-outer // blocks) * -(-inner // width), (length, inner, width, blocks)
+
+
+def ufunc(formulas, mode, dtype, axes, shape):
+    """Return the ufunc for dense arrays of so many axes and a shape, and whether threads share the work.
+
+    It is None for many threads where there is one.
+    """
+    kernel, pays, tasks, sizes = plan(formulas, mode, dtype, False, False, shape)
+    if pays and not cpu_threads.needs_pool():
+        return None, pays
+    return cpu_row_ufuncs.make(kernel, mode, dtype, axes, math.prod(shape), tasks, sizes, pays), pays
 
 
 @cache

@@ -16,15 +16,15 @@ from numact.targets import common
 
 WORD, LONG, BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 DTYPES = "float16", "float32", "float64"  # NumPy's own
-# What NumPy calls a loop with: where the operands are, how often it goes round, the bytes from one element of each
-# operand to the next, and what the ufunc was made with.
-LOOP = (types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp), types.intp)
+# What NumPy calls a loop with, but for the last: where the operands are, how often it goes round or how long their axes
+# are, and the bytes from one element of each operand to the next.
+LOOP = types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp)
 
 
-def ufunc_loop(function, is_parallel=False):
-    """Return a ufunc's loop, compiled; its last argument is a kernel's address."""
+def ufunc_loop(function, is_parallel=False, data=types.int64):
+    """Return a ufunc's loop, compiled, whose last argument, the address that `make` takes, has the type `data`."""
     compiled = common.cached(njit, function, no_cpython_wrapper=True, parallel=is_parallel, error_model="numpy")
-    compiled.compile(LOOP)
+    compiled.compile((*LOOP, data))
     return compiled
 
 
@@ -38,7 +38,7 @@ def make(name, loop, address, operands, kept, layout=None):
     loop : function
         From `ufunc_loop`.
     address : int
-        The kernel's.
+        A kernel's, or of what its loop needs to know.
     operands : list of list of dtype
         The dtypes of its inputs and its result, for each choice of them.
     kept : object
