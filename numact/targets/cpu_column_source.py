@@ -128,14 +128,17 @@ def find_largest(x, start, stop, step, width, group, scale, largest):
     repeat(largest, width, width * group)
 
 def keep_weights(x, start, stop, step, width, group, largest, scale, out, sums):
-    for k in range(start, stop, group * step):
-        size = min(group, (stop - k) // step) * width
-        if is_same(x, out):
-            strip_weights(x[k : k + size].copy(), 0, size, largest, scale, out, k)
-        else:
-            strip_weights(x, k, size, largest, scale, out, k)
+    lines = max(LINES, WAITING // width // group * group)
     sums[:] = 0
-    sum_down(out, start, step, (stop - start) // step, width, sums)
+    for first in range(start, stop, lines * step):
+        last = min(first + lines * step, stop)
+        for k in range(first, last, group * step):
+            size = min(group, (last - k) // step) * width
+            if is_same(x, out):
+                strip_weights(x[k : k + size].copy(), 0, size, largest, scale, out, k)
+            else:
+                strip_weights(x, k, size, largest, scale, out, k)
+        sum_down(out, first, step, (last - first) // step, width, sums)
 
 def sum_products(weights, grad, start, stop, step, width, sums):
     sums[:] = 0
