@@ -61,6 +61,8 @@ def test_what_a_ufunc_would_take_otherwise_is_refused_as_ever():
             na.relu(x, out=np.broadcast_to(np.float32(0), 3))
         with pytest.raises(TypeError, match="out must be a NumPy array"):
             na.relu(x, out=[0.0, 0.0, 0.0])
+        with pytest.raises(ValueError, match="out has shape"):
+            na.relu(np.ones((2, 3), np.float32), out=np.ones((3, 2), np.float32))
         assert na.relu(np.ones(3, ">f4")).dtype.isnative
         assert na.relu.backward(np.ones(3), x).dtype == np.float64
 
