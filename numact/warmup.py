@@ -14,7 +14,7 @@ TARGETS = ("cpu", "cuda")
 # The arrays for which CPU kernels are compiled, as (shape, axis): rows and columns, long ones and short ones, each
 # of as many elements as make a call parallel, and small ones, which NumPy hands to the kernels.
 ROWS = [((512, 512), -1), ((512, 512), 0), ((65_536, 4), -1), ((4, 65_536), 0), ((128, 32, 64), 1), ((128, 128, 16), 1)]
-ROWS += [((4, 4), -1), ((4, 64), -1)]
+ROWS += [((4, 4), -1), ((4, 64), -1), ((4, 128), 0)]
 
 
 class Job(NamedTuple):

@@ -67,3 +67,41 @@ def test_strips_of_columns(length, columns):
     assert (inner, blocks) == (columns, 1)
     assert tasks == -(-columns // width)
     assert_fair([min(width, columns - task * width) for task in range(tasks)], 1.05)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize(("length", "columns"), [(3000, 100), (20_000, 7)])
+def test_lines_of_columns_are_shared(length, columns, name, kind):
+    """Same bits on one thread, of few columns, in the place of any input, and where the result overlaps one."""
+    function = na.registry[name]
+    x, grad = np.random.default_rng(0).normal(0, 3, (2, length, columns)).astype(kind)
+    kernel, *_ = cpu_rows.plan(function._formulas, "value", kind, False, False, (1, length, columns))
+    assert isinstance(kernel, cpu_rows.TallKernel)
+    value, gradient = function(x, 0), function.backward(grad, x, 0)
+    calls = [(function, [x], value), (function.backward, [grad, x], gradient)]
+    if function.takes_output:
+        expected = function.backward(grad, axis=0, output=value)
+        calls.append(
+            (lambda g, y, axis, **out: function.backward(g, axis=axis, output=y, **out), [grad, value], expected)
+        )
+    for call, arrays, expected in calls:
+        few = [np.ascontiguousarray(array[:, 2:5]) for array in arrays]
+        np.testing.assert_array_equal(call(*few, 0), expected[:, 2:5])
+        for place in range(len(arrays)):
+            copies = [array.copy() for array in arrays]
+            np.testing.assert_array_equal(call(*copies, 0, out=copies[place]), expected)
+            for low, high in ((0, 1), (1, 0)):
+                memory = np.empty((length + 1, columns), kind)
+                copies[place] = memory[low:][:length]
+                copies[place][:] = arrays[place]
+                np.testing.assert_array_equal(call(*copies, 0, out=memory[high:][:length]), expected)
+                copies[place] = arrays[place].copy()
+        threads = numba.get_num_threads()
+        try:
+            numba.set_num_threads(1)
+            np.testing.assert_array_equal(call(*arrays, 0), expected)
+        finally:
+            numba.set_num_threads(threads)
+    last = np.ascontiguousarray(np.moveaxis(x, 0, 1))
+    np.testing.assert_allclose(value.astype(float), function(last).T.astype(float), 2e-3 if kind == "float16" else 1e-6)

@@ -3,7 +3,9 @@
 A strip is read three times or more, from a core's caches. Where the result needs no conversion and does not take the
 place of the gradient, which is still to be read, the weights wait in it, and each exponential is computed once. Where a
 strip is narrow and its lines lie behind each other, loops take a group of lines at a time, for which what the columns
-share is repeated. See `cpu_row_source` for the rest.
+share is repeated. Of long columns so many lines as `chunk_of` says are summed by themselves, and these sums added in
+their order: so threads can share the lines of `tall` columns, with the bits of any strip. See `cpu_row_source` for the
+rest.
 """
 
 LOOPS = """
@@ -109,7 +111,8 @@ def group_of(length, step, width):
 def scratch_for(length, width, group):
     lines = max(group, min(length, max(LINES, WAITING // width)) // group * group)
     rows = np.empty((5, width * group + WIDTH), number)
-    return rows, np.empty((2, width + WIDTH)), np.empty(lines * width, number)
+    sums = np.empty((SUMS if length <= chunk_of(length) else 2 * SUMS, width + WIDTH))
+    return rows, sums, np.empty(lines * width, number)
 
 def repeat(row, width, count):
     while width < count:
@@ -145,13 +148,14 @@ def sum_products(weights, grad, start, stop, step, width, sums):
     for k in range(start, stop, LINES * step):  # memory has trouble with more lines at a time
         dot_down(weights, k, step, grad, k, step, min(LINES, (stop - k) // step), width, sums)
 
-def strip_value(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
-    largest, total, inverse = rows[0], rows[1], rows[2]
-    find_largest(x, start, stop, step, width, group, scale, largest)
+def collect_value(x, out, start, stop, step, width, scale, group, rows, sums, parts):
     if KEEPS:
-        keep_weights(x, start, stop, step, width, group, largest, scale, out, sums)
+        keep_weights(x, start, stop, step, width, group, rows[0], scale, out, sums)
     else:
-        sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums)
+        sum_weights(x, start, stop, step, width, group, rows[0], scale, parts, sums)
+
+def finish_value(x, out, start, stop, step, width, place, scale, group, rows, sums):
+    largest, total, inverse = rows[0], rows[1], rows[2]
     strip_totals(sums, width, total)
     strip_inverse(total, width, inverse)
     repeat(total, width, width * group)
@@ -165,20 +169,23 @@ def strip_value(x, out, start, stop, step, width, place, scale, group, rows, sum
         else:
             strip_values(x, k, largest, inverse, total, scale, out, k, size)
 
-def strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, parts):
-    largest, total, high, low, count = rows[0], rows[1], rows[2], rows[3], rows[4]
-    find_largest(x, start, stop, step, width, group, scale, largest)
-    count[:] = 0
-    sum_rests(x, count, start, stop, step, width, group, largest, scale, parts, sums)
-    strip_totals(sums, width, total)
+def collect_log(x, out, start, stop, step, width, scale, group, rows, sums, parts):
+    sum_rests(x, rows[4], start, stop, step, width, group, rows[0], scale, parts, sums)
+
+def count_down(count, width, group, sums):
     if group > 1:
         sums[:] = 0
         sum_down(count, 0, width, group, width, sums)
         strip_totals(sums, width, count)
+
+def find_logarithms(width, group, rows, sums):
+    largest, total, high, low, count = rows[0], rows[1], rows[2], rows[3], rows[4]
+    strip_totals(sums, width, total)
+    count_down(count, width, group, sums)
     strip_logarithm(total, count, largest, width, high, low)
 
-def strip_log(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
-    strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, parts)
+def finish_log(x, out, start, stop, step, width, place, scale, group, rows, sums):
+    find_logarithms(width, group, rows, sums)
     largest, high, low = rows[0], rows[2], rows[3]
     repeat(high, width, width * group)
     repeat(low, width, width * group)
@@ -189,35 +196,35 @@ def strip_log(x, out, start, stop, step, width, place, scale, group, rows, sums,
         else:
             strip_entries(x, k, largest, high, low, scale, out, k, size)
 
-def strip_reduced(x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
-    strip_logarithms(x, start, stop, step, width, scale, group, rows, sums, parts)
+def finish_reduced(x, out, start, stop, step, width, place, scale, group, rows, sums):
+    find_logarithms(width, group, rows, sums)
     strip_results(rows[0], rows[1], rows[2], rows[3], out, place, width)
 
-def strip_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
-    largest, total, dot = rows[0], rows[1], rows[2]
+def collect_backward(grad, x, out, start, stop, step, width, scale, group, rows, sums, parts):
     keeps = KEEPS and not FROM_OUTPUT and not is_same(grad, out)
+    if keeps:
+        keep_weights(x, start, stop, step, width, group, rows[0], scale, out, sums)
+        sum_products(out, grad, start, stop, step, width, sums[2:])
+    elif KEEPS and FROM_OUTPUT:
+        sum_products(x, grad, start, stop, step, width, sums[2:])
+    else:
+        if not FROM_OUTPUT:
+            sum_weights(x, start, stop, step, width, group, rows[0], scale, parts, sums)
+        sum_terms(grad, x, start, stop, step, width, group, rows[0], scale, parts, sums[2:])
+
+def finish_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums):
+    largest, total, dot = rows[0], rows[1], rows[2]
     if FROM_OUTPUT:
         total[:width] = ONE
     else:
-        find_largest(x, start, stop, step, width, group, scale, largest)
-        if keeps:
-            keep_weights(x, start, stop, step, width, group, largest, scale, out, sums)
-        else:
-            sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums)
         strip_totals(sums, width, total)
-    if KEEPS and FROM_OUTPUT:
-        sum_products(x, grad, start, stop, step, width, sums)
-    elif keeps:
-        sum_products(out, grad, start, stop, step, width, sums)
-    else:
-        sum_terms(grad, x, start, stop, step, width, group, largest, scale, parts, sums)
-    strip_totals(sums, width, dot)
+    strip_totals(sums[2:], width, dot)
     strip_shares(total, dot, width, scale)
     repeat(total, width, width * group)
     repeat(dot, width, width * group)
     for k in range(start, stop, group * step):
         size = min(group, (stop - k) // step) * width
-        if keeps:
+        if KEEPS and not FROM_OUTPUT and not is_same(grad, out):
             strip_kept_gradients(grad, out, k, size, total, dot)
         elif is_same(grad, out) or is_same(x, out):
             grads, part = grad[k : k + size].copy(), x[k : k + size].copy()
@@ -225,10 +232,11 @@ def strip_backward(grad, x, out, start, stop, step, width, place, scale, group, 
         else:
             strip_gradients(grad, x, k, largest, total, dot, scale, out, k, size)
 
-def strip_reduced_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+def collect_reduced_backward(grad, x, out, start, stop, step, width, scale, group, rows, sums, parts):
+    sum_weights(x, start, stop, step, width, group, rows[0], scale, parts, sums)
+
+def finish_reduced_backward(grad, x, out, start, stop, step, width, place, scale, group, rows, sums):
     largest, factor = rows[0], rows[1]
-    find_largest(x, start, stop, step, width, group, scale, largest)
-    sum_weights(x, start, stop, step, width, group, largest, scale, parts, sums)
     strip_totals(sums, width, factor)
     strip_factors(grad, place, width, factor)
     repeat(factor, width, width * group)
@@ -238,5 +246,25 @@ def strip_reduced_backward(grad, x, out, start, stop, step, width, place, scale,
             strip_products(x[k : k + size].copy(), 0, largest, factor, scale, out, k, size)
         else:
             strip_products(x, k, largest, factor, scale, out, k, size)
+
+def fold(found, sums, width):
+    for j in range(width):
+        sums[0, j], sums[1, j] = add(sums[0, j], sums[1, j] + found[1, j], found[0, j])
+    for j in range(width if SUMS == 4 else 0):
+        sums[2, j], sums[3, j] = add(sums[2, j], sums[3, j] + found[3, j], found[2, j])
+
+def strip_of({grad}x, out, start, stop, step, width, place, scale, group, rows, sums, parts):
+    if not FROM_OUTPUT:
+        find_largest(x, start, stop, step, width, group, scale, rows[0])
+    if COUNTS:
+        rows[4][:] = 0
+    chunk = chunk_of((stop - start) // step) * step
+    last = min(start + chunk, stop)
+    collect_{sums}({grad}x, out, start, last, step, width, scale, group, rows, sums[:SUMS], parts)
+    while last < stop:
+        first, last = last, min(last + chunk, stop)
+        collect_{sums}({grad}x, out, first, last, step, width, scale, group, rows, sums[SUMS:], parts)
+        fold(sums[SUMS:], sums, width)
+    finish_{results}({grad}x, out, start, stop, step, width, place, scale, group, rows, sums[:SUMS])
 """
 COLUMNS = LOOPS + SUMS + STRIPS

@@ -204,7 +204,8 @@ def steps(kind, is_read, is_loaded):
     return {"prepare": prepare, "base": base, "read": read, "weigh": weigh, "share": share, "finish": finish}
 
 
-# Short rows, and the columns of several small blocks, are turned into columns side by side.
+# Short rows, and the columns of several small blocks, are turned into columns side by side. Of tall columns a task has
+# some lines; in the first phase it finds their largest entries, in the second their sums, in the third the results.
 SHORT_ROWS_AND_STRIPS = """
 def move(source, target):
     for i in range(target.size):
@@ -241,8 +242,12 @@ def turned({grad}x, out, length, inner, scale):
         lines, row = part.size // length, start // length
         count = whole_vectors(lines)
         turn(part, columns, length, inner, count)
-        {turn_grads}{strip}({grads}columns, values, 0, count * length, count, count, 0, scale, 1, rows, sums, parts)
+        {turn_grads}strip_of({grads}columns, values, 0, count * length, count, count, 0, scale, 1, rows, sums, parts)
         {turn_values}
+
+def add_counts(counts, place, width, count):
+    for j in range(width):
+        count[j] += number(counts[at(place, j)])
 
 def strip(index, {grad}x, out, length, inner, width, blocks, scale):
     count = (inner + width - 1) // width
@@ -256,7 +261,40 @@ def strip(index, {grad}x, out, length, inner, width, blocks, scale):
     for block in range(first, min(first + blocks, x.size // (length * inner))):
         start = block * length * inner + low
         stop, place = start + length * inner, block * inner + low
-        {strip}({grad}x, out, start, stop, inner, columns, place, number(scale), group, rows, sums, parts)
+        strip_of({grad}x, out, start, stop, inner, columns, place, number(scale), group, rows, sums, parts)
+
+def tall(index, {grad}x, out, out_largest, out_sums, length, inner, lines, phase, scale):
+    start, tasks = index * lines * inner, (length + lines - 1) // lines
+    stop, group = min(start + lines * inner, x.size), group_of(length, inner, inner)
+    rows, sums, parts = scratch_for(length, inner, group)
+    largest, count = rows[0], rows[4]
+    if phase == 0:
+        find_largest(x, start, stop, inner, inner, group, number(scale), largest)
+        move(largest[:inner], out_largest[index * inner : (index + 1) * inner])
+        return
+    largest[:] = -np.inf
+    largest_down(out_largest, 0, inner, tasks, inner, largest)
+    repeat(largest, inner, inner * group)
+    if COUNTS:
+        count[:] = 0
+    kept = (SUMS + 1) * inner  # of a task: its sums, and its counts
+    if phase == 1:
+        collect_{sums}({grad}x, out, start, stop, inner, inner, number(scale), group, rows, sums[:SUMS], parts)
+        for k in range(SUMS):
+            move(sums[k, :inner], out_sums[index * kept + k * inner : index * kept + (k + 1) * inner])
+        if COUNTS:
+            count_down(count, inner, group, sums[:SUMS])
+            move(count[:inner], out_sums[(index + 1) * kept - inner : (index + 1) * kept])
+        return
+    for task in range(tasks):
+        found = sums[SUMS:] if task else sums[:SUMS]
+        for k in range(SUMS):
+            move(out_sums[task * kept + k * inner : task * kept + (k + 1) * inner], found[k, :inner])
+        if task:
+            fold(found, sums, inner)
+        if COUNTS:
+            add_counts(out_sums, (task + 1) * kept - inner, inner, count)
+    finish_{results}({grad}x, out, start, stop, inner, inner, 0, number(scale), group, rows, sums[:SUMS])
 """
 MASKS = """
 def hide(mask, x, start, fill, part):
@@ -289,4 +327,4 @@ DOWN_COLUMNS = ROW_ARITHMETIC + BASICS + COLUMNS + SHORT_ROWS_AND_STRIPS + MASKS
 DOWN_COLUMNS += TASKS.format(size="short", rows="turned", sizes="length, inner")
 # By the kernels they define. No array needs both, and a process that defines both computes its first rows 15 ms later.
 SOURCES = dict.fromkeys(("long", "masked_long"), ALONG_ROWS)
-SOURCES |= dict.fromkeys(("short", "masked_short", "strip"), DOWN_COLUMNS)
+SOURCES |= dict.fromkeys(("short", "masked_short", "strip", "tall"), DOWN_COLUMNS)

@@ -34,6 +34,9 @@ NARROWEST = 256  # columns of a strip, however long: below, starting the loops c
 WIDEST = 2_048  # columns: what waits of more to be summed is too large for the caches
 LEAST = 128  # columns, where a wider strip would leave threads without one
 SMALL = 256  # entries of a block of columns up to which the columns of several are laid side by side
+CHUNK, CHUNKS = 128, 64  # lines at least that are summed by themselves, so that threads can share them, and such sums
+NARROW = PARTS * LEAST  # columns: of fewer, threads share the lines; side by side they would write to one cache line
+WAITS = 4  # times as many entries as threads pay from, for tasks that wait for each other
 RUN = 2_048  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
@@ -47,23 +50,25 @@ VALUE = {
     "grads": "",
     "grad_part": "",
     "out_part": "out[start:stop]",
-    "strip": "strip_value",
+    "sums": "value",
+    "results": "value",
     "grads_empty": "",
     "turn_grads": "",
     "turn_values": "turn_back(values, out[start : start + size], length, inner, count)",
     "hide_grads": "",
 }
-LOG = VALUE | {"strip": "strip_log"}
+LOG = VALUE | {"sums": "log", "results": "log"}
 REDUCED = LOG | {
     "out_part": "out[start // length : stop // length]",
-    "strip": "strip_reduced",
+    "results": "reduced",
     "turn_values": "move(values[:lines], out[row : row + lines])",
 }
 BACKWARD = VALUE | {
     "grad": "grad, ",
     "grads": "grads, ",
     "grad_part": "grad[start:stop], ",
-    "strip": "strip_backward",
+    "sums": "backward",
+    "results": "backward",
     "grads_empty": "grads = np.zeros(block * length, x.dtype)\n    ",
     "turn_grads": "turn(grad[start : start + size], grads, length, inner, count)\n        ",
     "hide_grads": "grads = np.empty(stop - start, x.dtype)\n    hide(mask, grad, start, NOTHING, grads)\n    ",
@@ -79,7 +84,8 @@ WORDS = {
         "grad": "grad, ",
         "grads": "grads, ",
         "grad_part": "grad[start // length : stop // length], ",
-        "strip": "strip_reduced_backward",
+        "sums": "reduced_backward",
+        "results": "reduced_backward",
         "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
         "turn_grads": "move(grad[row : row + lines], grads[:lines])\n        ",
         "hide_grads": BACKWARD["hide_grads"],
@@ -139,6 +145,8 @@ def _defined(source, formulas, kind, dtype, scaled):
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
+    scope |= {"COUNTS": kind in ("log", "reduced")}
+    scope |= {"SUMS": 4 if kind in ("backward", "from_output") else 2, "chunk_of": numba.njit(chunk_of, **JIT_OPTIONS)}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
@@ -148,10 +156,30 @@ def _defined(source, formulas, kind, dtype, scaled):
         name = function.__name__
         function = plain_add if name == "add" and number is np.float32 else function
         if name in SOURCES:
-            kernels[name] = Kernel(function)
+            kernels[name] = TallKernel(function, not is_output) if name == "tall" else Kernel(function)
         else:
             scope[name] = numba.njit(function, **(JIT_OPTIONS if name in INLINED else INNER_OPTIONS))
     return kernels
+
+
+def chunk_of(length):
+    """Return of how many lines the entries of columns so long are summed by themselves, before these sums are added."""
+    return max(CHUNK, (length // CHUNKS + LINES) // LINES * LINES)
+
+
+class TallKernel(Kernel):
+    """A kernel of tasks that share the same columns, and wait for the largest entries of all, then for all sums."""
+
+    def __init__(self, function, has_largest):
+        super().__init__(function)
+        self._phase = 0 if has_largest else 1
+
+    def run(self, pays, tasks, *arguments):
+        """Do all the work as `Kernel.run` does."""
+        *arrays, length, inner, lines, scale = arguments
+        largest = np.empty(tasks * inner, np.float64 if arrays[-1].itemsize == 8 else np.float32)
+        sums = np.empty(tasks * 5 * inner)
+        super().run(pays, tasks, *arrays, largest, sums, length, inner, lines, self._phase, scale)
 
 
 def plain_add(total, low, part):
@@ -217,6 +245,10 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
         names = ("short", "masked_short") if inner > 1 or length <= SHORT else ("long", "masked_long")
         tasks = min(outer, tile_count(size)) if pays else 1
         return getattr(compiled, names[is_masked]), pays, tasks, (length, inner, tasks)
+    is_tall = outer == 1 and inner < NARROW and length > CHUNK and not formulas.reduced
+    if is_tall and size >= WAITS * compiled.parallel_from:
+        lines = chunk_of(length)
+        return compiled.tall, pays, -(-length // lines), (length, inner, lines)
     width = min(inner, WIDEST, max(NARROWEST, STRIP // length // COLUMNS * COLUMNS))
     if pays:
         count = -(-inner // min(width, max(LEAST, -(-outer * inner // PARTS))))
@@ -233,7 +265,7 @@ def ufunc(formulas, mode, dtype, axes, shape):
     It is None for many threads where there is one.
     """
     kernel, pays, tasks, sizes = plan(formulas, mode, dtype, False, False, shape)
-    if pays and not cpu_threads.needs_pool():
+    if isinstance(kernel, TallKernel) or (pays and not cpu_threads.needs_pool()):
         return None, pays
     return cpu_row_ufuncs.make(kernel, mode, dtype, axes, math.prod(shape), tasks, sizes, pays), pays
 

@@ -21,13 +21,15 @@ from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.targets import common
 
 # A kernel of tasks takes the number of one, its first argument; the loop takes how many there are. An input that the
-# one result overlaps, but does not take the place of, is copied: a task would write what another has to read.
+# one result overlaps, but does not take the place of, is copied: a task would write what another has to read. Where a
+# kernel is told a phase, all tasks go through that one and the next ones together: all end it before another begins.
 LOOP = """
 def tasks(address, {names}):
     {apart}
-    for task in prange({count}):
+    {phases}for task in prange({count}):
         call(address, (task, {others}))
 """
+PHASES = 3
 
 
 @numba.njit(**JIT_OPTIONS)
@@ -138,6 +140,7 @@ def _loop(names, kinds, is_parallel):
         count=names[0],
         others=", ".join(names[1:]),
         apart="\n    ".join(apart) or "pass",
+        phases=f"for phase in range(phase, {PHASES}):\n     " * ("phase" in names),
     )
     (function,) = define(source, __name__, {"is_shifted": is_shifted}, is_parallel)
     return compiled_loop(function, kinds, is_parallel)
