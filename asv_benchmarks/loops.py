@@ -175,8 +175,12 @@ def called(function):
         scope, names = waiting[-1].py_func.__globals__, waiting.pop().py_func.__code__.co_names
         callees = [scope[name] for name in names if hasattr(scope.get(name), "overloads")]
         for callee in callees:
-            if callee not in seen and compiled_in(code, callee) and not callee.targetoptions.get("forceinline"):
-                seen.add(callee)
+            if callee in seen or callee.targetoptions.get("forceinline"):
+                continue
+            seen.add(callee)
+            if callee.targetoptions.get("inline") == "always":  # by Numba: its code is the caller's
+                waiting.append(callee)
+            elif compiled_in(code, callee):
                 waiting.append(callee)
                 if "range" in callee.py_func.__code__.co_names:
                     yield callee
@@ -221,7 +225,8 @@ def main(names):
     for name in filter(na.registry.__contains__, names):  # an older commit has fewer
         function = na.registry[name]
         parts = elementwise_loops(function) if isinstance(function, Elementwise) else row_loops(function)
-        kernels |= {f"{name} {which}": hot_loops(compiled, code) for which, compiled, code in parts}
+        found = {f"{name} {which}": hot_loops(compiled, code) for which, compiled, code in parts}
+        kernels |= {kernel: loops for kernel, loops in found.items() if loops}  # without any, its figures are missing
     every = [loop for loops in kernels.values() for loop in loops]
     cycles = iter(estimate_cycles(every))
     figures = {}

@@ -73,7 +73,6 @@ def assembly():
         kernels = cpu_rows.kernels(na.registry[name]._formulas, "value", "float32", False)
         scope = kernels.long.function.py_func.__globals__
         found[name] = text_of(scope[part] for part in parts)
-        found[f"{name}_large"] = text_of([scope["long_rows"]])
     na.softmax_cross_entropy.value_and_grad(np.ones((2, 100), np.float32), [0, 1])
     for name, parts in LOOPS.items():
         if name == "softmax_cross_entropy":

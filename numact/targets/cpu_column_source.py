@@ -259,12 +259,12 @@ def strip_of({grad}x, out, start, stop, step, width, place, scale, group, rows, 
     if COUNTS:
         rows[4][:] = 0
     chunk = chunk_of((stop - start) // step) * step
-    last = min(start + chunk, stop)
-    collect_{sums}({grad}x, out, start, last, step, width, scale, group, rows, sums[:SUMS], parts)
-    while last < stop:
-        first, last = last, min(last + chunk, stop)
-        collect_{sums}({grad}x, out, first, last, step, width, scale, group, rows, sums[SUMS:], parts)
-        fold(sums[SUMS:], sums, width)
+    for first in range(start, stop, chunk):
+        found = sums[SUMS:] if first > start else sums[:SUMS]
+        last = min(first + chunk, stop)
+        collect_{sums}({grad}x, out, first, last, step, width, scale, group, rows, found, parts)
+        if first > start:
+            fold(found, sums, width)
     finish_{results}({grad}x, out, start, stop, step, width, place, scale, group, rows, sums[:SUMS])
 """
 COLUMNS = LOOPS + SUMS + STRIPS

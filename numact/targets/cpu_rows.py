@@ -41,6 +41,8 @@ RUN = 2_048  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
 INLINED = ("at", "group_of", "add", "quotient", "lined")
+# What calls loops and is none: Numba itself inlines it. LLVM goes through the loops once more at each other level.
+NESTED = ("collect_", "finish_", "strip_of", "turn", "long_rows")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
 SIZES |= {"WAITING": WAITING, "LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
 
@@ -158,7 +160,9 @@ def _defined(source, formulas, kind, dtype, scaled):
         if name in SOURCES:
             kernels[name] = TallKernel(function, not is_output) if name == "tall" else Kernel(function)
         else:
-            scope[name] = numba.njit(function, **(JIT_OPTIONS if name in INLINED else INNER_OPTIONS))
+            options = JIT_OPTIONS if name in INLINED else INNER_OPTIONS
+            options = options | ({"inline": "always"} if name.startswith(NESTED) else {})
+            scope[name] = numba.njit(function, **options)
     return kernels
 
 
