@@ -105,3 +105,15 @@ def test_lines_of_columns_are_shared(length, columns, name, kind):
             numba.set_num_threads(threads)
     last = np.ascontiguousarray(np.moveaxis(x, 0, 1))
     np.testing.assert_allclose(value.astype(float), function(last).T.astype(float), 2e-3 if kind == "float16" else 1e-6)
+
+
+@pytest.mark.parametrize(("kind", "reach"), [("float32", 50), ("float64", 300)])
+def test_sums_of_columns_have_one_order(kind, reach):
+    """Of gradients that cancel, so that what their sum loses to rounding is all that is left, and shows the order."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 100)).astype(kind)
+    fours = (rng.integers(1, 8, (375, 4, 100)) * 2.0 ** rng.integers(-reach, reach, (375, 1, 100))).astype(kind)
+    grad = np.concatenate([fours, -rng.permutation(fours)]).reshape(x.shape)
+    gradient = na.log_softmax.backward(grad, x, 0)
+    few = na.log_softmax.backward(np.ascontiguousarray(grad[:, :5]), np.ascontiguousarray(x[:, :5]), 0)
+    np.testing.assert_array_equal(few, gradient[:, :5])

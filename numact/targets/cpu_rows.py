@@ -182,7 +182,7 @@ class TallKernel(Kernel):
         """Do all the work as `Kernel.run` does."""
         *arrays, length, inner, lines, scale = arguments
         largest = np.empty(tasks * inner, np.float64 if arrays[-1].itemsize == 8 else np.float32)
-        sums = np.empty(tasks * 5 * inner)
+        sums = np.empty(tasks * 5 * inner)  # of each column four at most, and a count
         super().run(pays, tasks, *arrays, largest, sums, length, inner, lines, self._phase, scale)
 
 
