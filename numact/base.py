@@ -121,6 +121,7 @@ class Elementwise(Activation):
     _keywords: tuple[str, ...] = ("bias", "out", "stream")
     _derivative: Formula | None = None
     _slope: Formula | None = None
+    _product: Formula | None = None
     _choice: str | None = None
 
     def __init__(self, function, info):
@@ -209,9 +210,11 @@ class Elementwise(Activation):
             return dispatch.on_stream(stream, self, x, *arguments, bias=bias, out=out, **keywords)
         try:
             form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
-            if bias is None:
-                return dispatch.elementwise(form._value, (x, *arrays) if arrays else (x,), numbers, out)
-            return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
+            if bias is not None:
+                return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
+            if arrays:
+                return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
+            return dispatch.one_or_two(form._value, None, x, numbers, out)
         except TypeError as error:
             return foreign.hand_over(error, self.__call__, x, *arguments, bias=bias, out=out, **keywords)
 
@@ -227,7 +230,7 @@ class Elementwise(Activation):
             form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
             if arrays:
                 return dispatch.gradients(form._differentiable(), (x, *arrays), numbers, out, summed=False)
-            return dispatch.elementwise(form._differentiable(), (x,), numbers, out)
+            return dispatch.one_or_two(form._derivative or form._differentiable(), None, x, numbers, out)
         except TypeError as error:
             return foreign.hand_over(error, self.grad, x, *arguments, out=out, **keywords)
 
@@ -267,12 +270,12 @@ class Elementwise(Activation):
             if x is None:
                 raise TypeError(f"{self.__name__}.backward needs x, or output= in its place")
             form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
-            form._differentiable()
+            product = form._product or form._differentiable()
             if bias is not None:
                 return dispatch.gradients(form._biased_product, (grad_output, x, *arrays, bias), numbers, out)
             if arrays:
-                return dispatch.gradients(form._product, (grad_output, x, *arrays), numbers, out)
-            return dispatch.elementwise(form._product, (grad_output, x), numbers, out)
+                return dispatch.gradients(product, (grad_output, x, *arrays), numbers, out)
+            return dispatch.one_or_two(product, grad_output, x, numbers, out)
         except TypeError as error:
             keywords |= {"output": output, "bias": bias, "out": out}
             return foreign.hand_over(error, self.backward, grad_output, x, *arguments, **keywords)
@@ -283,7 +286,7 @@ class Elementwise(Activation):
         form, _, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
         if form._slope is None:
             raise TypeError(f"{self.__name__}.backward needs x: {documentation.LOST}")
-        return dispatch.elementwise(form._slope_product, (grad_output, output), numbers, out)
+        return dispatch.one_or_two(form._slope_product, grad_output, output, numbers, out)
 
     @property
     def takes_output(self):

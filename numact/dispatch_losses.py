@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numact import dispatch, memory
+from numact import dispatch, memory, result_types
 
 REDUCTIONS = ("none", "mean", "sum")
 NOTHING_IGNORED = -(2**63)  # a label that cannot pass for a mistaken one
@@ -75,10 +75,10 @@ def plan(options, logits, labels):
     dispatch.split_at(shape, options.axis)
     axis = options.axis % len(shape)
     rows = shape[:axis] + shape[axis + 1 :]
-    result = dispatch.compute_dtype("logits", dtype)
-    if labels_dtype in dispatch.FLOATING:
+    result = result_types.compute_dtype("logits", dtype)
+    if labels_dtype in result_types.FLOATING:
         expected, kind = shape, "parts"
-        result = dispatch.common_dtype({"logits": result, "labels": labels_dtype})
+        result = result_types.common_dtype({"logits": result, "labels": labels_dtype})
         if options.ignore_index is not None:
             raise ValueError("ignore_index is for integer labels, and these are probabilities")
     elif labels_dtype.startswith(("int", "uint")):
@@ -149,7 +149,7 @@ def _grad_of_rows(grad_output, options, made, kind):
     if grad_output is None:
         return None
     given = np.asarray(grad_output)
-    dispatch.compute_dtype("grad_output", given.dtype.name)
+    result_types.compute_dtype("grad_output", given.dtype.name)
     check_grad(given.shape, made, options.reduction == "none")
     return given if given.shape else None
 
@@ -163,7 +163,7 @@ def check_grad(shape, made, each):
 def _check_out(out, shape, dtype):
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, as the input is, not {type(out).__name__}")
-    dispatch.check_out(out.shape, out.dtype.name, not out.flags.writeable, shape, dtype)
+    result_types.check_out(out.shape, out.dtype.name, not out.flags.writeable, shape, dtype)
 
 
 def _gradient_for(out, logits, inputs, kind):

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from numact import dispatch, memory
+from numact import dispatch, memory, result_types
 from numact.dispatch import PART, _parts, deliver, find_interop, flattened, may_overlap, split_at
 
 NAMES = {"value": ("x",), "backward": ("grad_output", "x"), "from_output": ("grad_output", "output")}
@@ -154,7 +154,7 @@ def reduction(formulas, x, axis, keepdims, out):
     if out is not None:
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be a NumPy array, as the input is, not {type(out).__name__}")
-        dispatch.check_out(out.shape, out.dtype.name, not out.flags.writeable, final, dtype.name)
+        result_types.check_out(out.shape, out.dtype.name, not out.flags.writeable, final, dtype.name)
     rows = split_at_axes(shape, axes)
     with np.errstate(all="ignore"):
         if x.size == 0:

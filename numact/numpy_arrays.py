@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from numact import memory
-from numact.dispatch import PART, check_out, deliver, dtype_name, may_overlap, prepare
+from numact.dispatch import PART, deliver, dtype_name, may_overlap, prepare
+from numact.result_types import check_out
 from numact.targets import common, cpu, cpu_arrays
 
 

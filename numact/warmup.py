@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numact import dispatch
+from numact import result_types
 from numact.base import Activation, Elementwise
 
 TARGETS = ("cpu", "cuda")
@@ -68,7 +68,7 @@ def plan(functions=None, dtypes=None, targets=None):
     functions = _listed(functions, registry)
     _check("activation", [item for item in functions if not isinstance(item, Activation)], registry)
     has_bfloat16 = importlib.util.find_spec("ml_dtypes") is not None
-    known = [name for name in dispatch.FLOATING if name != "bfloat16" or has_bfloat16]
+    known = [name for name in result_types.FLOATING if name != "bfloat16" or has_bfloat16]
     dtypes = [item if isinstance(item, str) else np.dtype(item).name for item in _listed(dtypes, known)]
     _check("dtype", dtypes, known, "" if has_bfloat16 else ", and bfloat16 where ml_dtypes is installed")
     targets = _listed(targets, TARGETS if _has_gpu() else ["cpu"])

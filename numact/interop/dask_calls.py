@@ -9,7 +9,7 @@ import dask.array as da
 import numba
 import numpy as np
 
-from numact import dispatch, partial_projections, partial_rows
+from numact import dispatch, partial_projections, partial_rows, result_types
 from numact.base import Elementwise
 from numact.dispatch_rows import check_mask, normalize, reduced_shape
 from numact.foreign import Call
@@ -323,7 +323,7 @@ def _hardmax(x, maximum, axis):
 def _dtypes(arrays):
     """Return the dtype of the result and the one to compute in."""
     names = {str(place): array.dtype.name for place, array in arrays.items() if place != "mask"}
-    name = dispatch.common_dtype(names)
+    name = result_types.common_dtype(names)
     return np.dtype(name), np.float64 if name == "float64" else np.float32
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numact import dispatch
+from numact import result_types
 from numact.base import Elementwise
 from numact.foreign import through_numpy
 from numact.gated import Halved
@@ -86,7 +86,7 @@ def fills_of(call):
 
 def filled(data, mask, value):
     """Return a copy of an array, of a floating dtype, with a value where the mask is True."""
-    name = dispatch.compute_dtype("x", data.dtype.name)
+    name = result_types.compute_dtype("x", data.dtype.name)
     dtype = data.dtype if data.dtype.name == name else np.dtype(name)
     return np.where(mask, np.asarray(value, dtype), data.astype(dtype, copy=False))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from numact import dispatch
+from numact import result_types
 from numact.base import Elementwise
 from numact.dispatch_rows import normalize
 from numact.gated import Halved
@@ -82,7 +82,7 @@ def _values(x):
     if not all(map(pd.api.types.is_numeric_dtype, kinds)):
         return values
     names = {f"column {place}": getattr(kind, "numpy_dtype", kind).name for place, kind in enumerate(kinds)}
-    return x.to_numpy(dtype=dispatch.common_dtype(names), na_value=np.nan)
+    return x.to_numpy(dtype=result_types.common_dtype(names), na_value=np.nan)
 
 
 def _check_labels(call, x):

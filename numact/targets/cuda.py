@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numba import cuda
 
-from numact import dispatch
+from numact import result_types
 from numact.binding import JIT_OPTIONS, Formula
 from numact.half_types import HALF_CONVERSIONS
 from numact.targets import common
@@ -120,7 +120,7 @@ def plain_arrays(interop, arrays, out):
             return None
         pointers.append(pointer)
     dtype, shape, device = layout
-    if dtype not in dispatch.FLOATING:
+    if dtype not in result_types.FLOATING:
         return None
     interop.follow(given[-1], given)
     size = math.prod(shape)
@@ -159,11 +159,11 @@ def launch_elementwise(interop, x, formula, inputs, outs, parameters, dtype):
 def prepare(interop, arrays, out):
     """Check GPU arguments; return their views, the result's dtype and shape, and the view of `out`."""
     views = {name: view(interop, array) for name, array in arrays.items()}
-    dtype = dispatch.common_dtype({name: item.dtype for name, item in views.items()})
-    shape = dispatch.broadcast_shape({name: item.shape for name, item in views.items()})
+    dtype = result_types.common_dtype({name: item.dtype for name, item in views.items()})
+    shape = result_types.broadcast_shape({name: item.shape for name, item in views.items()})
     target = None if out is None else view_to_write(interop, out)
     if target is not None:
-        dispatch.check_out(target.shape, target.dtype, target.read_only, shape, dtype)
+        result_types.check_out(target.shape, target.dtype, target.read_only, shape, dtype)
     return list(views.values()), dtype, shape, target
 
 
@@ -267,7 +267,7 @@ def _encoder(result, target):
     """Return the function that rounds a number to the result's dtype and makes it an element of the target's."""
     if result == target:
         return conversions(result)[1]
-    if target not in dispatch.FLOATING:  # a mask
+    if target not in result_types.FLOATING:  # a mask
         integer = np.dtype(target).type
         return numba.njit(lambda value: integer(value), **JIT_OPTIONS)
     (load, store), (_, write), narrow = common.conversions(result), common.conversions(target), common.number(target)

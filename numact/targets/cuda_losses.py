@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numact import dispatch, dispatch_losses
+from numact import dispatch, dispatch_losses, result_types
 from numact.elementary import log1p
 from numact.rowwise import weight
 from numact.targets import common, cuda
@@ -188,7 +188,7 @@ def cross_entropy(interop, options, logits, labels, grad_output, out, wants_loss
     target = None if out is None else cuda.view_to_write(interop, out)
     if target is not None:
         expected = made.shape if wants_gradient else made.rows if each else ()
-        dispatch.check_out(target.shape, target.dtype, target.read_only, expected, made.dtype)
+        result_types.check_out(target.shape, target.dtype, target.read_only, expected, made.dtype)
     factor, grad = _grad_of(interop, grad_output, made, each)
     x = _plain(interop, logits, x, made.dtype)
     target_labels = _plain(interop, labels, target_labels, made.dtype) if parts else _flat(target_labels)
@@ -235,7 +235,7 @@ def _grad_of(interop, grad_output, made, each):
     if isinstance(grad_output, (type(None), bool, int, float)):
         return 1.0 if grad_output is None else float(grad_output), None
     grad = cuda.view(interop, grad_output)
-    dispatch.compute_dtype("grad_output", grad.dtype)
+    result_types.compute_dtype("grad_output", grad.dtype)
     dispatch_losses.check_grad(grad.shape, made, each)
     return 1.0, _flat(grad)
 

@@ -3,7 +3,7 @@
 import math
 from functools import lru_cache, partial
 
-from numact import dispatch, dispatch_rows
+from numact import dispatch, dispatch_rows, result_types
 from numact.targets import common
 from numact.targets import cuda as target
 from numact.targets.cuda_launch import MOST_THREADS
@@ -170,7 +170,7 @@ def reduction(interop, formulas, x, axis, keepdims, out):
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
     if out is not None:
         written = target.view_to_write(interop, out)
-        dispatch.check_out(written.shape, written.dtype, written.read_only, final, dtype)
+        result_types.check_out(written.shape, written.dtype, written.read_only, final, dtype)
     flat, rows = _rows(interop, x, item, axes, dtype)
     rows = math.prod(dispatch_rows.reduced_shape(shape, axes, False)) // rows[2], *rows[1:]  # of no entries, too
     result = interop.empty(x, final, dtype)
@@ -183,13 +183,13 @@ def reduction_backward(interop, formulas, grad_output, x, axis, keepdims, out):
     """Return the gradient of a reduction on a GPU; see `numact.dispatch_rows.reduction_backward`."""
     grad, item = target.view(interop, grad_output), target.view(interop, x)
     x = target.lead(interop, {"grad_output": grad_output, "x": x}, out)
-    dtype = dispatch.common_dtype({"grad_output": grad.dtype, "x": item.dtype})
+    dtype = result_types.common_dtype({"grad_output": grad.dtype, "x": item.dtype})
     shape, axes = item.shape, dispatch_rows.normalize(axis, len(item.shape))
     final = dispatch_rows.reduced_shape(shape, axes, keepdims)
     dispatch_rows.check_gradient(grad.shape, final)
     if out is not None:
         written = target.view_to_write(interop, out)
-        dispatch.check_out(written.shape, written.dtype, written.read_only, shape, dtype)
+        result_types.check_out(written.shape, written.dtype, written.read_only, shape, dtype)
     result = interop.empty(x, shape, dtype)
     if math.prod(shape) == 0:
         return _deliver(interop, result, out)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
-from numact import dispatch
+from numact import result_types
 from numact.targets import common
 from numact.targets import cuda as elements
 from numact.targets.cuda import IDENTITY, described, launch_elementwise, lead, prepare
@@ -64,7 +64,7 @@ def gradients(interop, formula, arrays, parameters, outs, summed):
     owns = dict(zip(arrays, (item.shape if summed else shape for item in inputs), strict=True))
     targets = {name: view_to_write(interop, out) for name, out in outs.items() if out is not None}
     for name, target in targets.items():
-        dispatch.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
+        result_types.check_out(target.shape, target.dtype, target.read_only, owns[name], dtype)
     repeating = {owns[name] for name in outs if owns[name] != shape}
     passes = _passes(shape, *repeating) if len(repeating) == 1 else []
     partial = (passes[0].before, passes[0].segments, passes[0].after) if passes else shape
