@@ -263,15 +263,12 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
     return compiled.strip, pays, -(-outer // blocks) * -(-inner // width), (length, inner, width, blocks)
 
 
-def ufunc(formulas, mode, dtype, axes, shape):
-    """Return the ufunc for dense arrays of so many axes and a shape, and whether threads share the work.
-
-    It is None for many threads where there is one.
-    """
-    kernel, pays, tasks, sizes = plan(formulas, mode, dtype, False, False, shape)
+def ufunc(formulas, mode, dtype, scaled, shape):
+    """Return what `cpu_row_ufuncs.make` makes for dense arrays of a shape; None for many threads where there is one."""
+    kernel, pays, tasks, sizes = plan(formulas, mode, dtype, scaled, False, shape)
     if isinstance(kernel, TallKernel) or (pays and not cpu_threads.needs_pool()):
-        return None, pays
-    return cpu_row_ufuncs.make(kernel, mode, dtype, axes, math.prod(shape), tasks, sizes, pays), pays
+        return None
+    return cpu_row_ufuncs.make(kernel, mode, dtype, scaled, math.prod(shape), tasks, sizes, pays)
 
 
 @cache

@@ -16,8 +16,8 @@ from numact.targets import common
 
 WORD, LONG, BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 DTYPES = "float16", "float32", "float64"  # NumPy's own
-# What NumPy calls a loop with, but for the last: where the operands are, how often it goes round or how long their axes
-# are, and the bytes from one element of each operand to the next.
+# What NumPy calls a loop with, but for the last: where the operands are, how many elements they have, and how many bytes
+# lie between those of each operand.
 LOOP = types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp)
 
 
@@ -28,7 +28,7 @@ def ufunc_loop(function, is_parallel=False, data=types.int64):
     return compiled
 
 
-def make(name, loop, address, operands, kept, layout=None):
+def make(name, loop, address, operands, kept):
     """Return a ufunc of one result.
 
     Parameters
@@ -43,15 +43,13 @@ def make(name, loop, address, operands, kept, layout=None):
         The dtypes of its inputs and its result, for each choice of them.
     kept : object
         What must live as long as the ufunc.
-    layout : str, optional
-        Of a generalised ufunc: the axes that its loop takes as a whole.
     """
     (compiled,) = loop.overloads.values()
     place = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
     numbers = [[np.dtype(item).num for item in choice] for choice in operands]
     inputs, choices, no_identity = len(operands[0]) - 1, len(operands), _internal.PyUFunc_None
-    addresses, kept, layout = [address] * choices, (loop, kept), (layout, ()) if layout else ()
-    return _internal.fromfunc(name, "", [place] * choices, numbers, inputs, 1, addresses, kept, no_identity, *layout)
+    addresses, kept = [address] * choices, (loop, kept)
+    return _internal.fromfunc(name, "", [place] * choices, numbers, inputs, 1, addresses, kept, no_identity)
 
 
 def _call(builder, name, result, *arguments):
