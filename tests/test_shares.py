@@ -107,6 +107,36 @@ def test_lines_of_columns_are_shared(length, columns, name, kind):
     np.testing.assert_allclose(value.astype(float), function(last).T.astype(float), 2e-3 if kind == "float16" else 1e-6)
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_lines_of_columns_that_are_reduced_are_shared(kind):
+    x = np.random.default_rng(0).normal(0, 3, (3000, 100)).astype(kind)
+    grad = np.linspace(-1, 1, 100).astype(kind)
+    for mode in ("value", "backward"):
+        kernel, *_ = cpu_rows.plan(na.logsumexp._formulas, mode, kind, False, False, (1, *x.shape))
+        assert isinstance(kernel, cpu_rows.TallKernel)
+    value, gradient = na.logsumexp(x, 0), na.logsumexp.backward(grad, x, 0)
+    rows = np.ascontiguousarray(x.T)
+    np.testing.assert_allclose(
+        value.astype(float), na.logsumexp(rows).astype(float), 2e-3 if kind == "float16" else 1e-6
+    )
+    expected = na.logsumexp.backward(grad, rows).T
+    np.testing.assert_allclose(
+        gradient.astype(float), expected.astype(float), 2e-3 if kind == "float16" else 1e-6, 1e-7
+    )
+    few = np.ascontiguousarray(x[:, 40:72])
+    threads = numba.get_num_threads()
+    try:
+        for count in (threads, 1):
+            numba.set_num_threads(count)
+            np.testing.assert_array_equal(na.logsumexp(x, 0), value)
+            np.testing.assert_array_equal(na.logsumexp(few, 0), value[40:72])
+            np.testing.assert_array_equal(na.logsumexp.backward(grad, x, 0), gradient)
+            np.testing.assert_array_equal(na.logsumexp.backward(grad[40:72], few, 0), gradient[:, 40:72])
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(na.logsumexp.backward(grad, x, 0, out=x), gradient)
+
+
 @pytest.mark.parametrize(("kind", "reach"), [("float32", 50), ("float64", 300)])
 def test_sums_of_columns_have_one_order(kind, reach):
     """Of gradients that cancel, so that what their sum loses to rounding is all that is left, and shows the order."""

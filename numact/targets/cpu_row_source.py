@@ -286,6 +286,8 @@ def tall(index, {grad}x, out, out_largest, out_sums, length, inner, lines, phase
             count_down(count, inner, group, sums[:SUMS])
             move(count[:inner], out_sums[(index + 1) * kept - inner : (index + 1) * kept])
         return
+    if REDUCES and index > 0:  # the first task writes all results
+        return
     for task in range(tasks):
         found = sums[SUMS:] if task else sums[:SUMS]
         for k in range(SUMS):

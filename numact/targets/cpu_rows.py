@@ -147,7 +147,7 @@ def _defined(source, formulas, kind, dtype, scaled):
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
-    scope |= {"COUNTS": kind in ("log", "reduced")}
+    scope |= {"COUNTS": kind in ("log", "reduced"), "REDUCES": kind == "reduced"}
     scope |= {"SUMS": 4 if kind in ("backward", "from_output") else 2, "chunk_of": numba.njit(chunk_of, **JIT_OPTIONS)}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
@@ -249,7 +249,7 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
         names = ("short", "masked_short") if inner > 1 or length <= SHORT else ("long", "masked_long")
         tasks = min(outer, tile_count(size)) if pays else 1
         return getattr(compiled, names[is_masked]), pays, tasks, (length, inner, tasks)
-    is_tall = outer == 1 and inner < NARROW and length > CHUNK and not formulas.reduced
+    is_tall = outer == 1 and inner < NARROW and length > CHUNK
     if is_tall and size >= WAITS * compiled.parallel_from:
         lines = chunk_of(length)
         return compiled.tall, pays, -(-length // lines), (length, inner, lines)

@@ -16,8 +16,7 @@ from numact.targets import common
 
 WORD, LONG, BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 DTYPES = "float16", "float32", "float64"  # NumPy's own
-# What NumPy calls a loop with, but for the last: where the operands are, how many elements they have, and how many bytes
-# lie between those of each operand.
+# NumPy calls a loop with where the operands are, how many elements they have, the bytes between these, and `data`.
 LOOP = types.CPointer(types.voidptr), types.CPointer(types.intp), types.CPointer(types.intp)
 
 
