@@ -58,7 +58,9 @@ def whole(operands, sizes, strides, address):
     else:
         part = np.empty(count, out.dtype)
         pieces(address, {gathered}, part)
-        as_strided(out, out.shape, (strides[{last}],))[:] = part
+        apart = as_strided(out, out.shape, (strides[{last}],))
+        for i in range(count):  # to assign all at once takes Numba 2 s to compile, for an error's message
+            apart[i] = part[i]
     restore(kept)
 """
 
