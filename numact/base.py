@@ -212,9 +212,11 @@ class Elementwise(Activation):
             form, arrays, numbers = self._select(arguments, keywords) if arguments or keywords else self._plain
             if bias is not None:
                 return dispatch.elementwise(form._biased_value, (x, *arrays, bias), numbers, out)
-            if arrays:
-                return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
-            return dispatch.one_or_two(form._value, None, x, numbers, out)
+            if not arrays:
+                return dispatch.one_or_two(form._value, None, x, numbers, out)
+            if len(arrays) == 1:
+                return dispatch.one_or_two(form._value, x, arrays[0], numbers, out)
+            return dispatch.elementwise(form._value, (x, *arrays), numbers, out)
         except TypeError as error:
             return foreign.hand_over(error, self.__call__, x, *arguments, bias=bias, out=out, **keywords)
 
