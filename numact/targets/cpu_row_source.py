@@ -59,6 +59,10 @@ def weigh_rests(x, start, size, largest, scale, parts, place):
         e = weight(value, largest[at(0, i)], scale)
         parts[at(place, i)] = ONE if value == largest[at(0, i)] else e
 
+def logarithms(largest, rests, highs, lows):
+    for k in range(largest.size):
+        highs[k], lows[k] = logarithm(largest[k], rests[k])
+
 def subtract(x, begin, size, largest, high, low, scale, out, start):
     for i in range(size):
         lead = x[at(begin, i)]
@@ -78,7 +82,7 @@ def store_rows(values, size, out, start):
 
 def long_rows({grad}x, out, length, scale):
     group, part, room = max(1, PIECE // length), min(PIECE, length), max(PIECE, length)
-    sums, shared = np.empty((2, group), np.float64), np.empty((4, group), number)
+    sums, shared = np.empty((2, group), np.float64), np.ones((4, whole_vectors(group)), number)
     total, low, left, norm, one, other = sums[0], sums[1], shared[0], shared[1], shared[2], shared[3]
     {prepare}
     for start in range(0, x.size, group * length):
@@ -119,11 +123,13 @@ SHARE_SUM = """for k in range(rows):
             other[k] = number(total[k] + low[k])
             one[k] = ONE / other[k]
         """
-LOGARITHM = "logarithm(largest[k * length], left[k] - ONE + number(total[k] + low[k]))"
-SHARE_LOGARITHM = f"""for k in range(rows):
-            log_high, log_low = {LOGARITHM}
-            spread(first, k * length, part, log_high)
-            spread(second, k * length, part, log_low)
+LOGARITHMS = """for k in range(rows):
+            norm[k], left[k] = largest[k * length], left[k] - ONE + number(total[k] + low[k])
+        logarithms(norm, left, one, other)
+        """
+SHARE_LOGARITHM = f"""{LOGARITHMS}for k in range(rows):
+            spread(first, k * length, part, one[k])
+            spread(second, k * length, part, other[k])
         """
 SHARE_SUMS = """for k in range(rows):
             norm[k] = {norm}
@@ -147,10 +153,9 @@ SUBTRACT = """head = min(before_line(out[start:]), count) if group == 1 else 0  
         for piece in range(head, count, PIECE):
             size = min(PIECE, count - piece)
             subtract({x}, {x_start} + piece, size, largest, first, second, scale, out, start + piece)"""
-REDUCE = f"""for k in range(rows):
-            log_high, log_low = {LOGARITHM}
-            peak = largest[k * length] + number(total[k] - total[k])  # NaN if an entry is
-            out[start // length + k] = store(reduced(peak, log_high, log_low))"""
+REDUCE = f"""{LOGARITHMS}for k in range(rows):
+            peak = norm[k] + number(total[k] - total[k])  # NaN if an entry is
+            out[start // length + k] = store(reduced(peak, one[k], other[k]))"""
 # Behind a row lies one that is yet to be written, unless what is yet to be read lies there.
 MAP = """end = 0 if {is_held} else out.size
         map_rows({values}, {values_start}, {grads}, {grads_start}, out, start, length, rows, end, one, other)"""
