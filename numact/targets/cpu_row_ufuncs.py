@@ -1,7 +1,7 @@
 """Row kernels as NumPy ufuncs, one for each shape of dense arrays and axis.
 
 NumPy hands the loop of a ufunc all entries of dense arrays at once. So it can be rows that it works on, and the call
-takes 0.85 us less than that of a generalised ufunc.
+takes 0.3 us less than that of a generalised ufunc.
 """
 
 from functools import cache, partial
