@@ -14,6 +14,7 @@ import llvmlite.binding
 import numpy as np
 import pytest
 from conftest import ELEMENTWISE, SEVERAL, dtype_of
+from numba.core.codegen import get_host_cpu_features
 from results import CASES, LOOPS, ROWS
 
 # Numba's name of the CPU -> features of the host that it needs, those set, and the widest register in its code.
@@ -149,3 +150,34 @@ def test_no_call_into_libm(assembly, kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_no_float64_arithmetic(assembly, kernel):
     assert not re.search(r"\bv(f[n]?m(add|sub)\d+|mul|add|sub|div)[ps]d\b.*%[yz]mm", assembly[0][kernel])
+
+
+STREAMED = """
+import numpy as np, numact as na
+from numact.targets import cpu, cpu_memory
+for name in ("float16", "float32", "float64"):
+    size = cpu_memory.STREAMED // np.dtype(name).itemsize + 77
+    x = np.random.default_rng(0).normal(0, 5, size).astype(name)
+    parts = np.concatenate([na.gelu(x[low : low + 100_000]) for low in range(0, size, 100_000)])
+    room = np.zeros(size + 40, name)
+    for start in (0, 1, 8, 24):
+        room[:] = -7
+        na.gelu(x, out=room[start : start + size])
+        assert (room[start : start + size] == parts).all(), (name, start)
+        assert (room[:start] == -7).all() and (room[start + size :] == -7).all(), (name, start)
+    print(*cpu.kernel(na.gelu._value, name).function.inspect_asm().values())
+"""
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_results_are_streamed_on_an_amd_alone(streams, tmp_path):
+    """Where they are, they are those of small arrays, and nothing beside them is written."""
+    if not llvmlite.binding.get_default_triple().startswith("x86_64"):
+        pytest.skip("what is streamed here is x86-64's, and this CPU is none")
+    features = [item for item in get_host_cpu_features().split(",") if item[1:] != "clzero"] + ["+clzero"] * streams
+    environment = {**os.environ, "NUMBA_CPU_FEATURES": ",".join(features), "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", STREAMED], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert bool(re.search(r"\bv?movnt\w+\s+%[xyz]mm", done.stdout)) == ("sfence" in done.stdout) == streams

@@ -18,7 +18,8 @@ WORTHWHILE, PER_ELEMENT, PER_OPERATION = 3_500, 0.04, 0.005  # ns
 # ufunc, whose call LLVM does not inline where the formula is long (gelu in float64: 128 ns a vector against 23).
 # Of a large array lines of memory are asked for ahead of the steps that need them. How many elements a step has LLVM
 # must not know, or it unrolls them all and spills, but that no vector has a rest: the constants of the scalar code for
-# it would take the registers of the vectors' constants.
+# it would take the registers of the vectors' constants. A step of what is streamed waits in a room first: LLVM makes
+# vectors of no loop that streams.
 KERNELS = """
 def loop({names}, out):
     for i in range(out.size):
@@ -32,11 +33,24 @@ def loop_asking({names}, out):
             i = unsigned(start + j)
             out[i] = store(core({loaded}))
 
-def elements({names}, out, asks):
-    if asks and out.size >= LARGE:
-        loop_asking({names}, out)
-    else:
+def loop_streaming({names}, out):
+    step, room = min(STEP, out.size) & -64, room_for_step(out)
+    part = carray(room, STEP)
+    for start in range(0, out.size, step):
+        {asked_to_read}
+        for j in range(step):
+            i = unsigned(start + j)
+            part[unsigned(j)] = store(core({loaded}))
+        stream(room, out, start)
+    end_stream()
+
+def elements({names}, out, memory):
+    if not memory or out.size < LARGE:
         loop({names}, out)
+    elif STREAMS and memory == STREAM:
+        loop_streaming({names}, out)
+    else:
+        loop_asking({names}, out)
 """
 
 
@@ -59,18 +73,24 @@ def kernel(formula, dtype):
 
 def _kernel(formula, dtype):
     arrays, numbers = common.names_in_kernels(formula)
+    asked = "; ".join(f"ask_for({name}, start + AHEAD, 0)" for name in arrays)
     source = KERNELS.format(
         names=", ".join(arrays + numbers),
         loaded=", ".join([f"load({name}[i])" for name in arrays] + [f"number({name})" for name in numbers]),
-        asked="; ".join([f"ask_for({name}, start + AHEAD, 0)" for name in arrays] + ["ask_for(out, start + AHEAD, 1)"]),
+        asked=f"{asked}; ask_for(out, start + AHEAD, 1)",
+        asked_to_read=asked.replace("AHEAD", "AHEAD_OF_STREAM"),
     )
     kind = common.number(dtype)
     load, store = common.conversions(dtype)
     scope = {"core": formula.compiled(kind), "load": load, "store": store, "number": kind}
     label, operations = common.label(formula, dtype), formula.operations(kind)
-    scope["STEP"], scope["AHEAD"] = cpu_memory.steps(common.storage(dtype))
+    storage = common.storage(dtype)
+    scope["STEP"], scope["AHEAD"] = cpu_memory.steps(storage)
+    scope["AHEAD_OF_STREAM"] = cpu_memory.AHEAD_OF_STREAM // storage.itemsize
     scope["LARGE"] = cpu_memory.large_from(operations) - scope["AHEAD"]  # what lies ahead is not part of `out`
-    scope |= {"ask_for": cpu_memory.ask_for, "unsigned": np.uint64}
+    scope |= {"ask_for": cpu_memory.ask_for, "unsigned": np.uint64, "carray": numba.carray}
+    scope |= {"STREAM": cpu_memory.STREAM, "STREAMS": cpu_memory.streams()}
+    scope |= {name: getattr(cpu_memory, name) for name in ("room_for_step", "stream", "end_stream")}
     *loops, elements = cpu_width.define(source, __name__, scope, label, operations)
     for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)

@@ -20,25 +20,26 @@ CHUNK = 4_096  # elements copied at a time where the result takes the place of a
 # large array the kernel asks for the memory of steps to come, as long as all of that is the array's, and begins with
 # whole cache lines of the result: a vector is stored slower across two of them.
 LOOPS = """
-def pieces(address, {names}):
+def pieces(address, {names}, memory):
     moved = {shifted}
     if moved or {in_place}:
         size = out.size if moved else CHUNK
         for low in range(0, out.size, size):
             high = low + size
-            call(address, ({copied}, False))
+            call(address, ({copied}, 0))
     elif out.size < LARGE:
-        call(address, ({names}, False))
+        call(address, ({names}, 0))
     else:
         head = before_line(out)
         whole = head + (out.size - head - AHEAD) // STEP * STEP
         if head:
-            call(address, ({head}, False))
-        call(address, ({steps}, True))
-        call(address, ({rest}, False))
+            call(address, ({head}, 0))
+        call(address, ({steps}, memory))
+        call(address, ({rest}, 0))
 
 def tiles(operands, sizes, strides, address):
     kept, count = status(), sizes[0]
+    memory = STREAM if count >= STREAMED else ASK
     {operands}
     size = min(TILE, (count // tile_count(count) + 64) // 64 * 64)
     if {shifted}:
@@ -47,17 +48,18 @@ def tiles(operands, sizes, strides, address):
     for tile in prange(max(1, (count - head + size - 1) // size)):
         low = tile * size + head if tile else 0
         high = min((tile + 1) * size + head, count)
-        pieces(address, {tile})
+        pieces(address, {tile}, memory)
     restore(kept)
 
 def whole(operands, sizes, strides, address):
     kept, count = status(), sizes[0]
+    memory = STREAM if count >= STREAMED else ASK
     {operands}
     if count == 1 or {dense}:
-        pieces(address, {names})
+        pieces(address, {names}, memory)
     else:
         part = np.empty(count, out.dtype)
-        pieces(address, {gathered}, part)
+        pieces(address, {gathered}, part, memory)
         apart = as_strided(out, out.shape, (strides[{last}],))
         for i in range(count):  # to assign all at once takes Numba 2 s to compile, for an error's message
             apart[i] = part[i]
@@ -79,7 +81,7 @@ class ElementKernel(Kernel):
     Parameters
     ----------
     function : callable
-        Plain Python: arrays, numbers, the result, and whether to ask for memory.
+        Plain Python: arrays, numbers, the result, and what to do for memory, `ASK`, `STREAM` or nothing, 0.
     dtype : str
         The name of the dtype.
     parallel_from : int
@@ -98,7 +100,7 @@ class ElementKernel(Kernel):
         element = numba.from_dtype(common.storage(self._dtype))
         given = types.Array(element, 1, "C", readonly=True)
         kinds = [given if name.startswith("x") else types.float64 for name in names[:-1]] + [given.copy(readonly=False)]
-        address = compiled_address(self.function, (*kinds, types.boolean))
+        address = compiled_address(self.function, (*kinds, types.int64))
         dtypes = {common.storage(self._dtype), *[np.dtype(self._dtype)] * (self._dtype in cpu_ufuncs.DTYPES)}
         operands = [[float if kind is types.float64 else dtype for kind in kinds] for dtype in dtypes]
         loop = _loop(names, element, is_parallel)
@@ -136,6 +138,11 @@ def _loop(names, element, is_parallel):
         ),
     )
     scope = {"TILE": TILE, "CHUNK": CHUNK, "LARGE": cpu_memory.LARGE}
+    scope |= {
+        "ASK": cpu_memory.ASK,
+        "STREAM": cpu_memory.STREAM,
+        "STREAMED": cpu_memory.STREAMED // element.bitwidth * 8,
+    }
     scope["STEP"], scope["AHEAD"] = cpu_memory.steps(element.name)
     scope |= {"is_shifted": is_shifted, "tile_count": numba.njit(tile_count, **JIT_OPTIONS), "np": np}
     scope |= {"before_line": cpu_memory.before_line}
