@@ -1,4 +1,4 @@
-"""Formulas made of formulas: the product with an incoming gradient, a bias added to the input."""
+"""Formulas made of formulas: a product with an incoming gradient, a bias added to the input, parameters set."""
 
 from numact.binding import Formula
 
@@ -42,14 +42,25 @@ def biased_product(product, count):
     return _define("biased", [*product.inputs, "bias"], body, product, 1)
 
 
-def _define(name, inputs, body, inner, place=None):
+def plain(formula, numbers):
+    """Return the plain function of a formula's inputs alone, its parameters set to these numbers."""
+    parameters = dict(zip(formula.parameters, map(float, numbers), strict=True))
+    return _define(
+        "plain", formula.inputs, "    return inner_formula({arguments})", formula, numbers=parameters
+    ).formula
+
+
+def _define(name, inputs, body, inner, place=None, numbers=None):
     """Return the formula of these inputs and of the parameters of `inner`, which the body calls.
 
-    `place` is where among the inputs of `inner` the one stands that the bias is added to.
+    `place` is where among the inputs of `inner` the one stands that the bias is added to; parameters that `numbers`
+    has are these.
     """
     given = [f"{item} + bias" if index == place else item for index, item in enumerate(inner.inputs)]
     name = f"{name}_{inner.__name__}".replace("<lambda>", "lambda")
-    source = f"def {name}({', '.join([*inputs, '/', *inner.parameters])}):\n"
-    scope = {"inner_formula": inner.formula}
+    numbers = numbers or {}
+    free = [item for item in inner.parameters if item not in numbers]
+    source = f"def {name}({', '.join([*inputs, '/', *free])}):\n"
+    scope = {"inner_formula": inner.formula, **numbers}
     exec(source + body.format(arguments=", ".join([*given, *inner.parameters])), scope)
     return Formula(scope[name])

@@ -54,7 +54,7 @@ def _checked(value):
 def _by_value(function):
     """Return what cloudpickle makes an activation from: one's own of its formulas, as a worker has not the script."""
     is_elsewhere = function.__module__ != "__main__" and "<locals>" not in function.__qualname__
-    if is_elsewhere or function.variants or function.common is not function:
+    if is_elsewhere or function.variants or function._at_defaults is not None:
         return function.__qualname__
     formulas = function._value, function._derivative, function._slope
     key = function.__qualname__, *(formula and formula.fingerprint(np.float64) for formula in formulas)
