@@ -67,8 +67,7 @@ def hardsigmoid(x, alpha=1 / 6, beta=0.5):
     array([0.  , 0.75, 1.  ])
     """
     # 1/6 itself is no binary number: 1/6 * -3 + 1/2 would be 3e-17.
-    y = fma(alpha, x, beta)
-    return 0.0 if x <= -beta / alpha else (1.0 if y > 1.0 else y)
+    return 0.0 if x <= -beta / alpha else clamp(fma(alpha, x, beta), 0.0, 1.0)
 
 
 @hardsigmoid.derivative
