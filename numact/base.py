@@ -10,6 +10,7 @@ from types import FunctionType
 import numpy as np
 
 from numact import derived, dispatch, documentation, foreign
+from numact.arguments import as_numbers, remembered
 from numact.binding import Formula, FormulaError
 
 EMPTY = inspect.Parameter.empty
@@ -48,6 +49,7 @@ class Activation:
 
     _keywords: tuple[str, ...] = ("out", "stream")
     _required: tuple[str, ...] = ()  # of the parameters
+    _declared: object = None  # differs whenever arguments may mean something else
 
     def __init_subclass__(cls):
         for method in vars(cls).values():
@@ -175,6 +177,7 @@ class Elementwise(Activation):
             parameter = inspect.Parameter(keyword, inspect.Parameter.POSITIONAL_OR_KEYWORD, default="none")
             shown = self._value.__signature__
             self._set_signature(shown.replace(parameters=[*shown.parameters.values(), parameter]))
+            self._declared = object()
             return form
 
         return declare
@@ -201,15 +204,16 @@ class Elementwise(Activation):
         """
         if self._at_defaults or not self._value.parameters or self._required or len(self._value.inputs) > 1:
             return self._at_defaults or self
-        numbers = _numbers(self, [self._defaults[name] for name in self._value.parameters])
-        form = Elementwise(derived.plain(self._value, numbers), self.info)
+        given = as_numbers(self, [self._defaults[name] for name in self._value.parameters])
+        form = Elementwise(derived.plain(self._value, given), self.info)
         form._differentiable = self._differentiable  # its error names this activation
         if self._derivative:
-            form.derivative(derived.plain(self._derivative, numbers))
+            form.derivative(derived.plain(self._derivative, given))
         if self._slope:
-            form.derivative_from_output(derived.plain(self._slope, numbers))
+            form.derivative_from_output(derived.plain(self._slope, given))
         return form
 
+    @remembered
     def _select(self, arguments, keywords):
         """Return the form that the arguments choose, the arrays among them, and the numbers."""
         values = self._resolve(arguments, keywords)
@@ -221,7 +225,7 @@ class Elementwise(Activation):
                 raise ValueError(f"{self.__name__}: {self._choice} must be {names}, not {choice!r}")
             form = self.variants[choice]
         arrays = len(self._value.inputs) - 1
-        return form, tuple(values[:arrays]), _numbers(self, values[arrays:])
+        return form, tuple(values[:arrays]), as_numbers(self, values[arrays:])
 
     @cached_property
     def _plain(self):
@@ -350,15 +354,6 @@ class Elementwise(Activation):
         from numact.targets import cpu
 
         return cpu.public_ufunc(self._value)
-
-
-def _numbers(activation, values):
-    """Return parameters as `dispatch.elementwise` takes them."""
-    try:
-        return tuple([np.array(float(value)) for value in values])
-    except (TypeError, ValueError):
-        shown = ", ".join(f"{name}={value!r}" for name, value in zip(activation._defaults, values, strict=False))
-        raise TypeError(f"{activation.__name__}: parameters must be real numbers, not {shown}") from None
 
 
 def activation(function: Callable | None = None, **info):

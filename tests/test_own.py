@@ -166,6 +166,34 @@ def test_calls_without_parameters_take_the_defaults_as_constants():
     assert (needed.common, needed(1.0, 2.0)) == (needed, 2.0)
 
 
+class Changing:
+    """A number that has a hash and may change."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __float__(self):
+        return self.value
+
+
+def test_arguments_are_not_taken_for_equal_ones():
+    """What a call made of its arguments is remembered for the next one that has the same."""
+    scaled = na.activation(lambda x, factor=2.0: factor * x)
+    assert [float(np.copysign(1.0, scaled(1.0, factor))) for factor in (0.0, -0.0, 0.0)] == [1.0, -1.0, 1.0]
+    factor, number = np.array(3.0), Changing(3.0)
+    for value in (3.0, 4.0):
+        factor[()] = number.value = value
+        assert (scaled(1.0, factor), scaled(1.0, number), scaled(1.0, factor=number)) == (value, value, value)
+    assert na.softmax(np.ones((2, 2)), 1)[0, 0] == na.softmax(np.ones((2, 2)), True)[0, 0] == 0.5
+    for axis in (1.0, "1"):
+        with pytest.raises(TypeError, match="axis must be an integer"):
+            na.softmax(np.ones((2, 2)), axis)
+    with pytest.raises(TypeError, match="no parameter 'factors'"):
+        scaled(1.0, factors=3.0)
+    scaled.variant(form="other")(lambda x, factor=2.0: -factor * x)
+    assert (scaled(1.0, 4.0), scaled(1.0, 4.0, "other"), scaled(1.0, form="other")) == (4.0, -4.0, -2.0)
+
+
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 def test_forms_for_calls_without_parameters_give_the_same_bits(kind):
     functions = [item for item in na.registry.values() if isinstance(item, Elementwise) and item.common is not item]
