@@ -155,6 +155,9 @@ def test_no_float64_arithmetic(assembly, kernel):
 STREAMED = """
 import numpy as np, numact as na
 from numact.targets import cpu, cpu_memory
+na.warmup("gelu", "float32", "cpu")
+warm = cpu.kernel(na.gelu._value, "float32")
+assert warm.parallel and (warm._make_streaming is None or warm.streaming.parallel)
 for name in ("float16", "float32", "float64"):
     size = cpu_memory.STREAMED // np.dtype(name).itemsize + 77
     x = np.random.default_rng(0).normal(0, 5, size).astype(name)
@@ -165,7 +168,10 @@ for name in ("float16", "float32", "float64"):
         na.gelu(x, out=room[start : start + size])
         assert (room[start : start + size] == parts).all(), (name, start)
         assert (room[:start] == -7).all() and (room[start + size :] == -7).all(), (name, start)
-    print(*cpu.kernel(na.gelu._value, name).function.inspect_asm().values())
+    kernel = cpu.kernel(na.gelu._value, name)
+    print(*kernel.function.inspect_asm().values())
+    if kernel._make_streaming:
+        print(*kernel.streaming.function.inspect_asm().values())
 """
 
 

@@ -1,6 +1,6 @@
 """CPU kernels of elements: one for each formula and dtype, and a `@vectorize` ufunc for users."""
 
-from functools import cache
+from functools import cache, partial
 
 import numba
 import numpy as np
@@ -18,8 +18,7 @@ WORTHWHILE, PER_ELEMENT, PER_OPERATION = 3_500, 0.04, 0.005  # ns
 # ufunc, whose call LLVM does not inline where the formula is long (gelu in float64: 128 ns a vector against 23).
 # Of a large array lines of memory are asked for ahead of the steps that need them. How many elements a step has LLVM
 # must not know, or it unrolls them all and spills, but that no vector has a rest: the constants of the scalar code for
-# it would take the registers of the vectors' constants. A step of what is streamed waits in a room first: LLVM makes
-# vectors of no loop that streams.
+# it would take the registers of the vectors' constants.
 KERNELS = """
 def loop({names}, out):
     for i in range(out.size):
@@ -33,6 +32,18 @@ def loop_asking({names}, out):
             i = unsigned(start + j)
             out[i] = store(core({loaded}))
 
+def elements({names}, out, asks):
+    if asks and out.size >= LARGE:
+        loop_asking({names}, out)
+    else:
+        loop({names}, out)
+"""
+# Where the result is streamed a step of it waits in a room first: LLVM makes vectors of no loop that streams.
+STREAMING = """
+def loop({names}, out):
+    for i in range(out.size):
+        out[i] = store(core({loaded}))
+
 def loop_streaming({names}, out):
     step, room = min(STEP, out.size) & -64, room_for_step(out)
     part = carray(room, STEP)
@@ -44,13 +55,11 @@ def loop_streaming({names}, out):
         stream(room, out, start)
     end_stream()
 
-def elements({names}, out, memory):
-    if not memory or out.size < LARGE:
-        loop({names}, out)
-    elif STREAMS and memory == STREAM:
+def streaming_elements({names}, out, asks):
+    if asks:
         loop_streaming({names}, out)
     else:
-        loop_asking({names}, out)
+        loop({names}, out)
 """
 
 
@@ -71,10 +80,11 @@ def kernel(formula, dtype):
     return formula.kernels[dtype]
 
 
-def _kernel(formula, dtype):
+def _kernel(formula, dtype, source=KERNELS):
+    is_first = source is KERNELS
     arrays, numbers = common.names_in_kernels(formula)
     asked = "; ".join(f"ask_for({name}, start + AHEAD, 0)" for name in arrays)
-    source = KERNELS.format(
+    source = source.format(
         names=", ".join(arrays + numbers),
         loaded=", ".join([f"load({name}[i])" for name in arrays] + [f"number({name})" for name in numbers]),
         asked=f"{asked}; ask_for(out, start + AHEAD, 1)",
@@ -88,13 +98,13 @@ def _kernel(formula, dtype):
     scope["STEP"], scope["AHEAD"] = cpu_memory.steps(storage)
     scope["AHEAD_OF_STREAM"] = cpu_memory.AHEAD_OF_STREAM // storage.itemsize
     scope["LARGE"] = cpu_memory.large_from(operations) - scope["AHEAD"]  # what lies ahead is not part of `out`
-    scope |= {"ask_for": cpu_memory.ask_for, "unsigned": np.uint64, "carray": numba.carray}
-    scope |= {"STREAM": cpu_memory.STREAM, "STREAMS": cpu_memory.streams()}
-    scope |= {name: getattr(cpu_memory, name) for name in ("room_for_step", "stream", "end_stream")}
+    scope |= {"unsigned": np.uint64, "carray": numba.carray}
+    scope |= {name: getattr(cpu_memory, name) for name in ("ask_for", "room_for_step", "stream", "end_stream")}
     *loops, elements = cpu_width.define(source, __name__, scope, label, operations)
     for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
-    return ElementKernel(elements, dtype, parallel_from(formula, dtype))
+    streaming = partial(_kernel, formula, dtype, STREAMING) if is_first and cpu_memory.streams() else None
+    return ElementKernel(elements, dtype, parallel_from(formula, dtype), streaming)
 
 
 @cache

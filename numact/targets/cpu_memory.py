@@ -29,7 +29,6 @@ from numact.binding import JIT_OPTIONS
 AHEAD, STEP = 4_096, 512  # bytes: how far ahead lines are asked for, and of how many at a time
 AHEAD_OF_STREAM = 2_048  # bytes: 4,096 take 1.05 times as long where the result is not asked for
 LINE = 64  # bytes of a cache line
-ASK, STREAM = 1, 2  # what a kernel is told to do for an array that begins with a line and has whole steps
 STREAMED = 1 << 25  # bytes of a result from where it is streamed
 LARGE = 8_192  # elements: where it pays for no formula to ask in an array of fewer
 SHORT = 20  # operations below which a formula takes less time than its memory: softsign takes 6, elu 24

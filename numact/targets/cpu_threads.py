@@ -80,8 +80,7 @@ class Kernel:
     def run(self, pays, *arguments):
         """Do all the work, by many threads where that pays and the process has threads for it."""
         if pays and _thread.only_compiles:
-            self.ready(arguments, True)
-            self.ready(arguments, False)
+            self.compile(arguments)
             return
         if pays and not _pool_is_lost:
             with _pool:
@@ -93,6 +92,11 @@ class Kernel:
                     return
         serial = self.serial or self.ready(arguments, False)
         serial(*arguments)
+
+    def compile(self, arguments):
+        """Compile all that arguments like these may need."""
+        self.ready(arguments, True)
+        self.ready(arguments, False)
 
     def ready(self, arguments, is_parallel):
         """Return `serial` or `parallel` for arguments like these, compiled."""

@@ -1,6 +1,6 @@
 """Kernels of elements, and the loops that call them, of NumPy ufuncs: on one thread, or for tiles of arrays on many."""
 
-from functools import cache
+from functools import cache, cached_property
 
 import numba
 import numpy as np
@@ -20,26 +20,25 @@ CHUNK = 4_096  # elements copied at a time where the result takes the place of a
 # large array the kernel asks for the memory of steps to come, as long as all of that is the array's, and begins with
 # whole cache lines of the result: a vector is stored slower across two of them.
 LOOPS = """
-def pieces(address, {names}, memory):
+def pieces(address, {names}):
     moved = {shifted}
     if moved or {in_place}:
         size = out.size if moved else CHUNK
         for low in range(0, out.size, size):
             high = low + size
-            call(address, ({copied}, 0))
+            call(address, ({copied}, False))
     elif out.size < LARGE:
-        call(address, ({names}, 0))
+        call(address, ({names}, False))
     else:
         head = before_line(out)
         whole = head + (out.size - head - AHEAD) // STEP * STEP
         if head:
-            call(address, ({head}, 0))
-        call(address, ({steps}, memory))
-        call(address, ({rest}, 0))
+            call(address, ({head}, False))
+        call(address, ({steps}, True))
+        call(address, ({rest}, False))
 
 def tiles(operands, sizes, strides, address):
     kept, count = status(), sizes[0]
-    memory = STREAM if count >= STREAMED else ASK
     {operands}
     size = min(TILE, (count // tile_count(count) + 64) // 64 * 64)
     if {shifted}:
@@ -48,18 +47,17 @@ def tiles(operands, sizes, strides, address):
     for tile in prange(max(1, (count - head + size - 1) // size)):
         low = tile * size + head if tile else 0
         high = min((tile + 1) * size + head, count)
-        pieces(address, {tile}, memory)
+        pieces(address, {tile})
     restore(kept)
 
 def whole(operands, sizes, strides, address):
     kept, count = status(), sizes[0]
-    memory = STREAM if count >= STREAMED else ASK
     {operands}
     if count == 1 or {dense}:
-        pieces(address, {names}, memory)
+        pieces(address, {names})
     else:
         part = np.empty(count, out.dtype)
-        pieces(address, {gathered}, part, memory)
+        pieces(address, {gathered}, part)
         apart = as_strided(out, out.shape, (strides[{last}],))
         for i in range(count):  # to assign all at once takes Numba 2 s to compile, for an error's message
             apart[i] = part[i]
@@ -81,16 +79,36 @@ class ElementKernel(Kernel):
     Parameters
     ----------
     function : callable
-        Plain Python: arrays, numbers, the result, and what to do for memory, `ASK`, `STREAM` or nothing, 0.
+        Plain Python: arrays, numbers, the result, and whether to ask for memory.
     dtype : str
         The name of the dtype.
     parallel_from : int
         The number of elements from which threads pay.
+    make_streaming : callable, optional
+        Makes the kernel for results that are streamed, where some are.
     """
 
-    def __init__(self, function, dtype, parallel_from):
+    def __init__(self, function, dtype, parallel_from, make_streaming=None):
         super().__init__(function)
-        self._dtype, self.parallel_from = dtype, parallel_from
+        self._dtype, self.parallel_from, self._make_streaming = dtype, parallel_from, make_streaming
+
+    @cached_property
+    def streaming(self):
+        """The kernel for results that are streamed, compiled for the first of them."""
+        return self._make_streaming()
+
+    def run(self, pays, *arguments):
+        """Do all the work as `Kernel.run` does."""
+        if self._make_streaming is None or arguments[-1].nbytes < cpu_memory.STREAMED:
+            super().run(pays, *arguments)
+        else:
+            self.streaming.run(pays, *arguments)
+
+    def compile(self, arguments):
+        """Compile all that arguments like these may need."""
+        super().compile(arguments)
+        if self._make_streaming is not None:
+            self.streaming.compile(arguments)
 
     def fill(self, arrays, parameters, out):
         """Fill `out` from arrays of its size; all are flat, dense, aligned, and of the kernel's dtype, or its bits."""
@@ -100,7 +118,7 @@ class ElementKernel(Kernel):
         element = numba.from_dtype(common.storage(self._dtype))
         given = types.Array(element, 1, "C", readonly=True)
         kinds = [given if name.startswith("x") else types.float64 for name in names[:-1]] + [given.copy(readonly=False)]
-        address = compiled_address(self.function, (*kinds, types.int64))
+        address = compiled_address(self.function, (*kinds, types.boolean))
         dtypes = {common.storage(self._dtype), *[np.dtype(self._dtype)] * (self._dtype in cpu_ufuncs.DTYPES)}
         operands = [[float if kind is types.float64 else dtype for kind in kinds] for dtype in dtypes]
         loop = _loop(names, element, is_parallel)
@@ -138,11 +156,6 @@ def _loop(names, element, is_parallel):
         ),
     )
     scope = {"TILE": TILE, "CHUNK": CHUNK, "LARGE": cpu_memory.LARGE}
-    scope |= {
-        "ASK": cpu_memory.ASK,
-        "STREAM": cpu_memory.STREAM,
-        "STREAMED": cpu_memory.STREAMED // element.bitwidth * 8,
-    }
     scope["STEP"], scope["AHEAD"] = cpu_memory.steps(element.name)
     scope |= {"is_shifted": is_shifted, "tile_count": numba.njit(tile_count, **JIT_OPTIONS), "np": np}
     scope |= {"before_line": cpu_memory.before_line}
