@@ -81,10 +81,9 @@ def kernel(formula, dtype):
 
 
 def _kernel(formula, dtype, source=KERNELS):
-    is_first = source is KERNELS
     arrays, numbers = common.names_in_kernels(formula)
     asked = "; ".join(f"ask_for({name}, start + AHEAD, 0)" for name in arrays)
-    source = source.format(
+    code = source.format(
         names=", ".join(arrays + numbers),
         loaded=", ".join([f"load({name}[i])" for name in arrays] + [f"number({name})" for name in numbers]),
         asked=f"{asked}; ask_for(out, start + AHEAD, 1)",
@@ -100,11 +99,12 @@ def _kernel(formula, dtype, source=KERNELS):
     scope["LARGE"] = cpu_memory.large_from(operations) - scope["AHEAD"]  # what lies ahead is not part of `out`
     scope |= {"unsigned": np.uint64, "carray": numba.carray}
     scope |= {name: getattr(cpu_memory, name) for name in ("ask_for", "room_for_step", "stream", "end_stream")}
-    *loops, elements = cpu_width.define(source, __name__, scope, label, operations)
+    *loops, elements = cpu_width.define(code, __name__, scope, label, operations)
     for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
-    streaming = partial(_kernel, formula, dtype, STREAMING) if is_first and cpu_memory.streams() else None
-    return ElementKernel(elements, dtype, parallel_from(formula, dtype), streaming)
+    streams = source is KERNELS and cpu_memory.streams()
+    make_streaming = partial(_kernel, formula, dtype, STREAMING) if streams else None
+    return ElementKernel(elements, dtype, parallel_from(formula, dtype), make_streaming)
 
 
 @cache
