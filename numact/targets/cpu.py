@@ -19,11 +19,12 @@ WORTHWHILE, PER_ELEMENT, PER_OPERATION = 3_500, 0.04, 0.005  # ns
 # Of a large array lines of memory are asked for ahead of the steps that need them. How many elements a step has LLVM
 # must not know, or it unrolls them all and spills, but that no vector has a rest: the constants of the scalar code for
 # it would take the registers of the vectors' constants.
-KERNELS = """
+LOOP = """
 def loop({names}, out):
     for i in range(out.size):
         out[i] = store(core({loaded}))
-
+"""
+ASKING = """
 def loop_asking({names}, out):
     step = min(STEP, out.size) & -64
     for start in range(0, out.size, step):
@@ -40,10 +41,6 @@ def elements({names}, out, asks):
 """
 # Where the result is streamed a step of it waits in a room first: LLVM makes vectors of no loop that streams.
 STREAMING = """
-def loop({names}, out):
-    for i in range(out.size):
-        out[i] = store(core({loaded}))
-
 def loop_streaming({names}, out):
     step, room = min(STEP, out.size) & -64, room_for_step(out)
     part = carray(room, STEP)
@@ -80,10 +77,10 @@ def kernel(formula, dtype):
     return formula.kernels[dtype]
 
 
-def _kernel(formula, dtype, source=KERNELS):
+def _kernel(formula, dtype, source=ASKING):
     arrays, numbers = common.names_in_kernels(formula)
     asked = "; ".join(f"ask_for({name}, start + AHEAD, 0)" for name in arrays)
-    code = source.format(
+    code = (LOOP + source).format(
         names=", ".join(arrays + numbers),
         loaded=", ".join([f"load({name}[i])" for name in arrays] + [f"number({name})" for name in numbers]),
         asked=f"{asked}; ask_for(out, start + AHEAD, 1)",
@@ -102,7 +99,7 @@ def _kernel(formula, dtype, source=KERNELS):
     *loops, elements = cpu_width.define(code, __name__, scope, label, operations)
     for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
-    streams = source is KERNELS and cpu_memory.streams()
+    streams = source is ASKING and cpu_memory.streams()
     make_streaming = partial(_kernel, formula, dtype, STREAMING) if streams else None
     return ElementKernel(elements, dtype, parallel_from(formula, dtype), make_streaming)
 
