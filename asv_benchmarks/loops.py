@@ -187,9 +187,9 @@ def called(function):
 
 
 def hot_loops(functions, code):
-    """Return of each function in a kernel's code the loop that takes most elements at a time: none for the rest.
+    """Return of each function in a kernel's code the widest loop, of these the one that takes most elements at a time.
 
-    Nor one that calls others of the functions.
+    So none for the rest, which LLVM may unroll; nor one that calls others of the functions.
     """
     found = []
     for function in functions:
@@ -197,7 +197,8 @@ def hot_loops(functions, code):
         calls_others = any(scope.get(name) in functions for name in names)
         for overload in compiled_in(code, function):
             loops = [loop for loop in read_loops(overload.library) if not (calls_others and has_call(loop))]
-            found += [max(loops, key=lambda loop: (loop.elements, len(loop.instructions)))] if loops else []
+            rank = [(width(loop), loop.elements, len(loop.instructions), loop) for loop in loops]
+            found += [max(rank)[-1]] if rank else []
     return found
 
 
