@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from conftest import DTYPES, ELEMENTWISE, SAMPLE, SEVERAL, SHAPED, dtype_of
+from numba import types
 
 import numact as na
 from numact.targets import common, cpu, cpu_gathered, cpu_losses, cpu_rows
@@ -57,8 +58,20 @@ def text_of(functions):
     return "".join(text for function in functions for text in function.inspect_asm().values())
 
 
+def float64_loop(formula):
+    """Return the loop of a formula's kernel for float64, compiled."""
+    loop = cpu.kernel(formula, "float64").function.py_func.__globals__["loop"]
+    out = types.Array(types.float64, 1, "C")
+    arrays, numbers = (out.copy(readonly=True),) * len(formula.inputs), (types.float64,) * len(formula.parameters)
+    loop.compile((*arrays, *numbers, out))
+    return loop
+
+
 def assembly():
-    """Return the assembly of the float32 kernels that `results` compiled, by name; in "_large" lines are asked for."""
+    """Return the assembly of the float32 kernels that `results` compiled, by name; in "_large" lines are asked for.
+
+    In "_float64" there is the loop for that.
+    """
     found = {}
     for name in (*ELEMENTWISE, *SEVERAL):
         function = na.registry[name].common
@@ -69,6 +82,7 @@ def assembly():
             kernel = cpu.kernel(formula, "float32").function
             found[label] = text_of([kernel])
             found[f"{label}_large"] = text_of([kernel.py_func.__globals__["loop_asking"]])
+            found[f"{label}_float64"] = text_of([float64_loop(formula)])
     for name, parts in ROWS.items():
         kernels = cpu_rows.kernels(na.registry[name]._formulas, "value", "float32", False)
         scope = kernels.long.function.py_func.__globals__

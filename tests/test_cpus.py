@@ -121,11 +121,11 @@ def assembly(computed, request):
     return computed[request.param][1], REGISTERS[request.param]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", [*KERNELS, *(name + "_float64" for name in ELEMENTS)])
 def test_vector_arithmetic(assembly, kernel):
     code, register = assembly
-    arithmetic = r"v(f[n]?m(add|sub)\d+|mul|add|sub|div)ps"
-    if kernel.removesuffix("_large") in SELECTIONS:
+    arithmetic = r"v(f[n]?m(add|sub)\d+|mul|add|sub|div)p" + ("d" if kernel.endswith("_float64") else "s")
+    if re.sub("_large|_float64", "", kernel) in SELECTIONS:
         arithmetic = r"v(max|min|cmp|blend|and|mov|xor)\w*"
     if register == "[yz]mm" and kernel.removesuffix("_large") in FULL_WIDTH:
         register = "zmm"

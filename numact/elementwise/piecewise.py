@@ -98,13 +98,13 @@ def hardswish(x):
     >>> hardswish([-4.0, -1.5, 4.0])
     array([ 0.   , -0.375,  4.   ])
     """
-    return 0.0 if x <= -3.0 else (x if x >= 3.0 else x * (x + 3.0) / 6.0)
+    return 0.0 if x <= -3.0 else x * (clamp(x + 3.0, 0.0, 6.0) / 6.0)
 
 
 @hardswish.derivative
 def hardswish_grad(x):
     """(2 x + 3) / 6 between -3 and 3, where the sum is exact near its root; else 0 or 1."""
-    return 0.0 if x <= -3.0 else (1.0 if x >= 3.0 else fma(2.0, x, 3.0) / 6.0)
+    return (0.0 if x <= -3.0 else (6.0 if x >= 3.0 else fma(2.0, x, 3.0))) / 6.0  # one division for all: by vectors
 
 
 @activation(
