@@ -24,6 +24,10 @@ def loop({names}, out):
     for i in range(out.size):
         out[i] = store(core({loaded}))
 """
+PLAIN = """
+def elements({names}, out, asks):
+    loop({names}, out)
+"""
 ASKING = """
 def loop_asking({names}, out):
     step = min(STEP, out.size) & -64
@@ -77,7 +81,8 @@ def kernel(formula, dtype):
     return formula.kernels[dtype]
 
 
-def _kernel(formula, dtype, source=ASKING):
+def _kernel(formula, dtype, is_streaming=False):
+    source = STREAMING if is_streaming else ASKING if cpu_memory.asks() else PLAIN
     arrays, numbers = common.names_in_kernels(formula)
     asked = "; ".join(f"ask_for({name}, start + AHEAD, 0)" for name in arrays)
     code = (LOOP + source).format(
@@ -99,8 +104,8 @@ def _kernel(formula, dtype, source=ASKING):
     *loops, elements = cpu_width.define(code, __name__, scope, label, operations)
     for function in loops:
         scope[function.__name__] = numba.njit(function, **INNER_OPTIONS)
-    streams = source is ASKING and cpu_memory.streams()
-    make_streaming = partial(_kernel, formula, dtype, STREAMING) if streams else None
+    streams = not is_streaming and cpu_memory.streams(operations)
+    make_streaming = partial(_kernel, formula, dtype, True) if streams else None
     return ElementKernel(elements, dtype, parallel_from(formula, dtype), make_streaming)
 
 
