@@ -28,7 +28,8 @@ def one_or_two(formula, first, x, parameters, out):
     NumPy itself hands arrays of one shape and dtype to the kernel, small ones of one axis at any stride; parameters it
     takes 0.2 us sooner as arrays of no axes than as numbers. Each condition is written out, and so a call takes 0.25 us
     less of its 1.3. Comparing shapes takes longer: where they differ in spite of as many axes and elements, NumPy
-    refuses `out`.
+    refuses `out`. Of a kernel for many threads every line counts more: 100,000 elements drive Python's own out of the
+    caches, and two more functions on the way to it took 2 us of 14.
     """
     kernel = formula.direct.get(dtype := x.dtype) if type(x) is ndarray else None
     if kernel:
@@ -43,21 +44,26 @@ def one_or_two(formula, first, x, parameters, out):
             and (
                 (axes < 2 and not pays)
                 or (
-                    (flags := x.flags).c_contiguous
-                    and flags.aligned
-                    and (out is None or ((flags := out.flags).c_contiguous and flags.aligned))
-                    and (first is None or ((flags := first.flags).c_contiguous and flags.aligned))
+                    x.flags.c_contiguous
+                    and (out is None or out.flags.c_contiguous)
+                    and (first is None or first.flags.c_contiguous)
                 )
             )
         ):
             try:
-                if pays or not (serial := kernel.serial):
-                    result = memory.empty_like(x) if out is None else out
-                    kernel.run(pays, *((x,) if first is None else (first, x)), *parameters, result)
-                    return result
-                if first is None:
-                    return serial(x, *parameters, out) if parameters else serial(x, out)
-                return serial(first, x, *parameters, out) if parameters else serial(first, x, out)
+                if not pays:
+                    if serial := kernel.serial:
+                        if first is None:
+                            return serial(x, *parameters, out) if parameters else serial(x, out)
+                        return serial(first, x, *parameters, out) if parameters else serial(first, x, out)
+                elif (parallel := kernel.parallel) and size < kernel.large_from and (pool := kernel.pool).is_open:
+                    with pool.lock:
+                        if first is None:
+                            return parallel(x, *parameters, out) if parameters else parallel(x, out)
+                        return parallel(first, x, *parameters, out) if parameters else parallel(first, x, out)
+                result = memory.empty_like(x) if out is None else out
+                kernel.run(pays, *((x,) if first is None else (first, x)), *parameters, result)
+                return result
             except ValueError:
                 pass
     return elementwise(formula, (x,) if first is None else (first, x), parameters, out)

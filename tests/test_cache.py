@@ -13,6 +13,7 @@ from numba.core import event
 from processes import run
 
 import numact as na
+from numact.targets import cpu
 from numact.warmup import plan
 
 # Numba tells of everything that it compiles, and of nothing that it loads.
@@ -296,12 +297,19 @@ def test_warmup_covers_the_registry():
     }
 
 
-def test_warmup_of_a_function_of_ones_own():
+@pytest.mark.parametrize("sizes", [(), (10,), (1_000_000,)])
+def test_warmup_of_a_function_of_ones_own(sizes):
+    """Also of one that was called: with a small array, or with a large one on many threads."""
+
     @na.activation
     def cube(x):
         return x * x * x
 
+    for size in sizes:
+        cube(np.ones(size, np.float32))
     na.warmup(cube, np.float32, "cpu")
+    kernel = cpu.kernel(cube._value, "float32")
+    assert kernel.serial and kernel.parallel
     with event.install_recorder("numba:compile") as compiled:
         cube(np.ones(10, np.float32))
         cube(np.ones(1_000_000, np.float32))

@@ -195,7 +195,7 @@ def test_no_fork_while_a_ufunc_is_made(name, monkeypatch):
 
     def watch(*arguments):
         def ask():
-            held.append(not cpu_threads._pool.acquire(blocking=False))
+            held.append(not cpu_threads.pool.lock.acquire(blocking=False))
 
         thread = threading.Thread(target=ask)
         thread.start()

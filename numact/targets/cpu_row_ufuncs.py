@@ -54,7 +54,7 @@ def make(kernel, mode, dtype, scaled, size, tasks, sizes, is_parallel):
     names, element = NAMES[mode], numba.from_dtype(common.storage(dtype))
     array = types.Array(element, 1, "C")
     given = (array.copy(readonly=True),) * (len(names) - 1)
-    with cpu_threads._pool:
+    with cpu_threads.pool.lock:
         kinds = types.int64, *given, array, *(types.int64,) * len(sizes), types.float64
         plan = np.array([compiled_address(kernel.function, kinds), size, tasks, *sizes])
         loop = _loop(names, element, len(sizes), scaled, is_parallel)
@@ -65,12 +65,13 @@ def make(kernel, mode, dtype, scaled, size, tasks, sizes, is_parallel):
 
 def _share(ufunc, x, *operands):
     """Return what a parallel ufunc gives, or None where threads must not work."""
-    if not cpu_threads.may_use_pool():
+    pool = cpu_threads.pool
+    if not pool.is_open:
         return None
-    *inputs, out = operands
-    out = memory.empty_like(x) if out is None else out
-    with cpu_threads._pool:
-        return ufunc(x, *inputs, out)
+    if operands[-1] is None and x.nbytes >= memory.LARGE:
+        operands = *operands[:-1], memory.empty_like(x)
+    with pool.lock:
+        return ufunc(x, *operands)
 
 
 @cache

@@ -69,7 +69,7 @@ class Kernel:
     """
 
     def __init__(self, function):
-        self._plain = function
+        self._plain, self.pool = function, pool
         self.serial = self.parallel = None
 
     @cached_property
@@ -82,8 +82,8 @@ class Kernel:
         if pays and _thread.only_compiles:
             self.compile(arguments)
             return
-        if pays and not _pool_is_lost:
-            with _pool:
+        if pays and not pool.is_lost:
+            with pool.lock:
                 parallel = self.parallel  # once compiled it runs on one thread, too: to ask how many takes 0.7 us
                 if not parallel and numba.get_num_threads() > 1:
                     parallel = self.ready(arguments, True)
@@ -100,7 +100,7 @@ class Kernel:
 
     def ready(self, arguments, is_parallel):
         """Return `serial` or `parallel` for arguments like these, compiled."""
-        with _pool:
+        with pool.lock:
             names = self.function.py_func.__code__.co_varnames[: len(arguments)]
             made = self._compiled(names, arguments, is_parallel)
             if is_parallel:
@@ -116,7 +116,7 @@ class Kernel:
 
 def compiled_address(function, kinds):
     """Return the address of a function of arguments of these types, compiled if it is not yet."""
-    with _pool:
+    with pool.lock:
         if not function.overloads:
             function.compile(kinds)
         (compiled,) = function.overloads.values()
@@ -166,26 +166,39 @@ def compiled_loop(function, kinds, is_parallel):
     return compiled
 
 
-# Held while a parallel kernel runs or any kernel compiles. So Numba's threads work for one call at a time: workqueue
-# would abort the process when a second thread calls, and OpenMP would start another team of threads beside the first.
-# Reentrant, as a signal handler or finalizer of the holding thread may call numact. Held during a fork, too: a child
-# never starts with a kernel half run or with Numba's compiler locked by a thread that it does not have.
-_pool = threading.RLock()
-# In a child forked after the parent's threads started: there OpenMP ends the process, and TBB deadlocks now and then
-# (2 of 80 forks from another thread than the first). Only workqueue starts its threads anew.
-_pool_is_lost = False
+class _Pool:
+    """Numba's threads, and who may use them.
 
+    Attributes
+    ----------
+    lock : threading.RLock
+        Held while a parallel kernel runs or any kernel compiles. So Numba's threads work for one call at a time:
+        workqueue would abort the process when a second thread calls, and OpenMP would start another team of threads
+        beside the first. Reentrant, as a signal handler or finalizer of the holding thread may call numact. Held during
+        a fork, too: a child never starts with a kernel half run or with Numba's compiler locked by a thread that it
+        does not have.
+    is_lost : bool
+        In a child forked after the parent's threads started: there OpenMP ends the process, and TBB deadlocks now and
+        then (2 of 80 forks from another thread than the first). Only workqueue starts its threads anew.
+    is_open : bool
+        Whether any thread may let others share its work, once kernels for them are compiled.
+    """
 
-def _after_fork():
-    global _pool, _pool_is_lost
-    _pool = threading.RLock()
-    _pool_is_lost = _pool_is_lost or (parallel._is_initialized and numba.threading_layer() != "workqueue")
+    def __init__(self):
+        self.lock, self.is_lost, self.is_open = threading.RLock(), False, True
+        self._compiling = 0  # threads that only compile
 
+    def after_fork(self):
+        """Begin anew in a child, without the threads of its parent."""
+        self.lock, self._compiling = threading.RLock(), int(_thread.only_compiles)
+        self.is_lost = self.is_lost or (parallel._is_initialized and numba.threading_layer() != "workqueue")
+        self.close_for(0)
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=lambda: _pool.acquire(), after_in_parent=lambda: _pool.release(), after_in_child=_after_fork
-    )
+    def close_for(self, threads):
+        """Count so many more threads that only compile: until there is none the pool is closed."""
+        with self.lock:
+            self._compiling += threads
+            self.is_open = not (self._compiling or self.is_lost)
 
 
 class _Thread(threading.local):
@@ -194,7 +207,11 @@ class _Thread(threading.local):
     only_compiles = False
 
 
-_thread = _Thread()
+pool, _thread = _Pool(), _Thread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: pool.lock.acquire(), after_in_parent=lambda: pool.lock.release(), after_in_child=pool.after_fork
+    )
 
 
 def needs_pool():
@@ -202,16 +219,13 @@ def needs_pool():
     return numba.config.NUMBA_NUM_THREADS > 1 or _thread.only_compiles
 
 
-def may_use_pool():
-    """Return whether this thread may let others share its work, once kernels for them are compiled."""
-    return not (_thread.only_compiles or _pool_is_lost)
-
-
 @contextmanager
 def only_compiling():
     """Let this thread's calls of arrays large enough for threads compile both their kernels and compute nothing."""
     _thread.only_compiles = True
+    pool.close_for(1)
     try:
         yield
     finally:
+        pool.close_for(-1)
         _thread.only_compiles = False

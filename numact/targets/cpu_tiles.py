@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from numba import types
 
+from numact import memory
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.targets import common, cpu_memory, cpu_ufuncs
 from numact.targets.cpu_threads import Kernel, compiled_address, define, is_shifted
@@ -83,7 +84,7 @@ class ElementKernel(Kernel):
     dtype : str
         The name of the dtype.
     parallel_from : int
-        The number of elements from which threads pay.
+        The number of elements from which threads pay; from `large_from` on `run` chooses more than that.
     make_streaming : callable, optional
         Makes the kernel for results that are streamed, where some are.
     """
@@ -91,6 +92,7 @@ class ElementKernel(Kernel):
     def __init__(self, function, dtype, parallel_from, make_streaming=None):
         super().__init__(function)
         self._dtype, self.parallel_from, self._make_streaming = dtype, parallel_from, make_streaming
+        self.large_from = min(cpu_memory.STREAMED, memory.LARGE) // common.storage(dtype).itemsize
 
     @cached_property
     def streaming(self):
