@@ -248,7 +248,7 @@ def finish_reduced_backward(grad, x, out, start, stop, step, width, place, scale
             strip_products(x, k, largest, factor, scale, out, k, size)
 
 def fold(found, sums, width):
-    for j in range(width):
+    for j in range(0 if FROM_OUTPUT else width):
         sums[0, j], sums[1, j] = add(sums[0, j], sums[1, j] + found[1, j], found[0, j])
     for j in range(width if SUMS == 4 else 0):
         sums[2, j], sums[3, j] = add(sums[2, j], sums[3, j] + found[3, j], found[2, j])

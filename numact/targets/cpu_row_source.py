@@ -210,7 +210,8 @@ def steps(kind, is_read, is_loaded):
 
 
 # Short rows, and the columns of several small blocks, are turned into columns side by side. Of tall columns a task has
-# some lines; in the first phase it finds their largest entries, in the second their sums, in the third the results.
+# some lines; in the first phase it finds their largest entries, in the second their sums. In the third fewer tasks find
+# the results, each of a share of the lines, as each adds all sums.
 SHORT_ROWS_AND_STRIPS = """
 def move(source, target):
     for i in range(target.size):
@@ -268,18 +269,21 @@ def strip(index, {grad}x, out, length, inner, width, blocks, scale):
         stop, place = start + length * inner, block * inner + low
         strip_of({grad}x, out, start, stop, inner, columns, place, number(scale), group, rows, sums, parts)
 
-def tall(index, {grad}x, out, out_largest, out_sums, length, inner, lines, phase, scale):
+def tall(index, {grad}x, out, out_largest, out_sums, length, inner, lines, shares, phase, scale):
     start, tasks = index * lines * inner, (length + lines - 1) // lines
     stop, group = min(start + lines * inner, x.size), group_of(length, inner, inner)
+    if phase == 2 and index * shares % tasks >= shares:
+        return
     rows, sums, parts = scratch_for(length, inner, group)
     largest, count = rows[0], rows[4]
     if phase == 0:
         find_largest(x, start, stop, inner, inner, group, number(scale), largest)
         move(largest[:inner], out_largest[index * inner : (index + 1) * inner])
         return
-    largest[:] = -np.inf
-    largest_down(out_largest, 0, inner, tasks, inner, largest)
-    repeat(largest, inner, inner * group)
+    if not FROM_OUTPUT:
+        largest[:] = -np.inf
+        largest_down(out_largest, 0, inner, tasks, inner, largest)
+        repeat(largest, inner, inner * group)
     if COUNTS:
         count[:] = 0
     kept = (SUMS + 1) * inner  # of a task: its sums, and its counts
@@ -291,17 +295,19 @@ def tall(index, {grad}x, out, out_largest, out_sums, length, inner, lines, phase
             count_down(count, inner, group, sums[:SUMS])
             move(count[:inner], out_sums[(index + 1) * kept - inner : (index + 1) * kept])
         return
-    if REDUCES and index > 0:  # the first task writes all results
-        return
     for task in range(tasks):
-        found = sums[SUMS:] if task else sums[:SUMS]
-        for k in range(SUMS):
-            move(out_sums[task * kept + k * inner : task * kept + (k + 1) * inner], found[k, :inner])
+        found = out_sums[task * kept : task * kept + SUMS * inner].reshape((SUMS, inner))
         if task:
             fold(found, sums, inner)
+        else:
+            for k in range(SUMS):
+                move(found[k], sums[k, :inner])
         if COUNTS:
             add_counts(out_sums, (task + 1) * kept - inner, inner, count)
-    finish_{results}({grad}x, out, start, stop, inner, inner, 0, number(scale), group, rows, sums[:SUMS])
+    share = index * shares // tasks
+    start, stop = share * tasks // shares * lines, min((share + 1) * tasks // shares * lines, length)
+    begin, end = start * inner, stop * inner
+    finish_{results}({grad}x, out, begin, end, inner, inner, 0, number(scale), group, rows, sums[:SUMS])
 """
 MASKS = """
 def hide(mask, x, start, fill, part):

@@ -147,7 +147,7 @@ def _defined(source, formulas, kind, dtype, scaled):
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
-    scope |= {"COUNTS": kind in ("log", "reduced"), "REDUCES": kind == "reduced"}
+    scope["COUNTS"] = kind in ("log", "reduced")
     scope |= {"SUMS": 4 if kind in ("backward", "from_output") else 2, "chunk_of": numba.njit(chunk_of, **JIT_OPTIONS)}
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
@@ -158,7 +158,7 @@ def _defined(source, formulas, kind, dtype, scaled):
         name = function.__name__
         function = plain_add if name == "add" and number is np.float32 else function
         if name in SOURCES:
-            kernels[name] = TallKernel(function, not is_output) if name == "tall" else Kernel(function)
+            kernels[name] = TallKernel(function, kind) if name == "tall" else Kernel(function)
         else:
             options = JIT_OPTIONS if name in INLINED else INNER_OPTIONS
             options = options | ({"inline": "always"} if name.startswith(NESTED) else {})
@@ -174,16 +174,18 @@ def chunk_of(length):
 class TallKernel(Kernel):
     """A kernel of tasks that share the same columns, and wait for the largest entries of all, then for all sums."""
 
-    def __init__(self, function, has_largest):
+    def __init__(self, function, kind):
         super().__init__(function)
-        self._phase = 0 if has_largest else 1
+        self._phase = 1 if kind == "from_output" else 0
+        self._shares = 1 if kind == "reduced" else 2 * numba.config.NUMBA_NUM_THREADS  # one task writes a value a row
 
     def run(self, pays, tasks, *arguments):
         """Do all the work as `Kernel.run` does."""
         *arrays, length, inner, lines, scale = arguments
         largest = np.empty(tasks * inner, np.float64 if arrays[-1].itemsize == 8 else np.float32)
         sums = np.empty(tasks * 5 * inner)  # of each column four at most, and a count
-        super().run(pays, tasks, *arrays, largest, sums, length, inner, lines, self._phase, scale)
+        shares = min(tasks, self._shares)
+        super().run(pays, tasks, *arrays, largest, sums, length, inner, lines, shares, self._phase, scale)
 
 
 def plain_add(total, low, part):
@@ -260,7 +262,8 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
             count = max(1, count // 2 * 2) if count < PARTS else -(-count // PARTS) * PARTS
         width = min(inner, -(-inner // (count * WIDTH)) * WIDTH)
     blocks = 1 if width < inner else max(1, RUN // (length * inner))
-    return compiled.strip, pays, -(-outer // blocks) * -(-inner // width), (length, inner, width, blocks)
+    tasks = -(-outer // blocks) * -(-inner // width)
+    return compiled.strip, pays and tasks > 1, tasks, (length, inner, width, blocks)
 
 
 def ufunc(formulas, mode, dtype, scaled, shape):
