@@ -72,8 +72,8 @@ def test_strips_of_columns(length, columns):
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.parametrize(("length", "columns"), [(3000, 100), (20_000, 7)])
-def test_lines_of_columns_are_shared(length, columns, name, kind):
-    """Same bits on one thread, of few columns, in the place of any input, and where the result overlaps one."""
+def test_lines_of_columns_are_shared(length, columns, name, kind, monkeypatch):
+    """Same bits on one thread or for more, of few columns, in the place of any input, where the result overlaps one."""
     function = na.registry[name]
     x, grad = np.random.default_rng(0).normal(0, 3, (2, length, columns)).astype(kind)
     kernel, *_ = cpu_rows.plan(function._formulas, "value", kind, False, False, (1, length, columns))
@@ -103,6 +103,9 @@ def test_lines_of_columns_are_shared(length, columns, name, kind):
             np.testing.assert_array_equal(call(*arrays, 0), expected)
         finally:
             numba.set_num_threads(threads)
+    for shares in (1, 3, 64):
+        monkeypatch.setattr(kernel, "_shares", shares)
+        np.testing.assert_array_equal(function(x, 0), value)
     last = np.ascontiguousarray(np.moveaxis(x, 0, 1))
     np.testing.assert_allclose(value.astype(float), function(last).T.astype(float), 2e-3 if kind == "float16" else 1e-6)
 
