@@ -197,8 +197,8 @@ def hot_loops(functions, code):
         calls_others = any(scope.get(name) in functions for name in names)
         for overload in compiled_in(code, function):
             loops = [loop for loop in read_loops(overload.library) if not (calls_others and has_call(loop))]
-            rank = [(width(loop), loop.elements, len(loop.instructions), loop) for loop in loops]
-            found += [max(rank)[-1]] if rank else []
+            widest = max(loops, key=lambda loop: (width(loop), loop.elements, len(loop.instructions)), default=None)
+            found += [widest] if widest else []
     return found
 
 

@@ -103,9 +103,12 @@ def test_lines_of_columns_are_shared(length, columns, name, kind, monkeypatch):
             np.testing.assert_array_equal(call(*arrays, 0), expected)
         finally:
             numba.set_num_threads(threads)
-    for shares in (1, 3, 64):
-        monkeypatch.setattr(kernel, "_shares", shares)
-        np.testing.assert_array_equal(function(x, 0), value)
+    modes = "value", "backward", "from_output"
+    for (call, arrays, expected), mode in zip(calls, modes[: len(calls)], strict=True):
+        kernel, *_ = cpu_rows.plan(function._formulas, mode, kind, False, False, (1, length, columns))
+        for shares in (1, 3, 64) if isinstance(kernel, cpu_rows.TallKernel) else ():
+            monkeypatch.setattr(kernel, "_shares", shares)
+            np.testing.assert_array_equal(call(*arrays, 0), expected)
     last = np.ascontiguousarray(np.moveaxis(x, 0, 1))
     np.testing.assert_allclose(value.astype(float), function(last).T.astype(float), 2e-3 if kind == "float16" else 1e-6)
 

@@ -48,7 +48,7 @@ def steps(dtype):
     return STEP // size, AHEAD // size
 
 
-def large_from(operations):
+def asks_from(operations):
     """Return from how many elements it pays to ask for memory, for a formula of so many operations."""
     return LARGE if operations < SHORT else 2 * LARGE
 
