@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 
 # LLVM's type -> (integer of the same width, bits of the mantissa)
 LAYOUT = {ir.FloatType(): (ir.IntType(32), 23), ir.DoubleType(): (ir.IntType(64), 52)}
+LONG = 8  # coefficients: of fewer, pairs gain 1 % in the mean on a CPU, and cost a GPU's rows up to 20 registers
 
 
 def emit_fma(builder, a, b, c):
@@ -281,17 +282,18 @@ class Polynomial:
 
     def __call__(self, x):
         """Return the value at a Python number, computed in float64."""
-        return functools.reduce(lambda result, coefficient: fma(result, x, coefficient), self.values["float64"][::-1])
+        return _evaluate(self.values["float64"], x, x * x, fma)
 
     def resolve(self, number):
-        """Return the function that evaluates the coefficients of that type by Horner's rule."""
+        """Return the function that evaluates the polynomial of that type."""
         coefficients = [float(number(value)) for value in self.values[number.__name__]]
 
         @intrinsic
         def evaluate(typing_context, x):
             def generate(context, builder, signature, arguments):
                 (point,) = arguments
-                return _emit_horner(builder, point, [ir.Constant(point.type, value) for value in coefficients])
+                values = [ir.Constant(point.type, value) for value in coefficients]
+                return _emit(builder, point, values)
 
             return x(x), generate
 
@@ -310,8 +312,8 @@ class PolynomialPair(Polynomial):
     """
 
     def resolve(self, number):
-        """Return the function that evaluates the coefficients of that type by Horner's rule."""
-        pairs = [
+        """Return the function that evaluates the polynomials of that type."""
+        choices = [
             tuple(float(number(value)) for value in pair) for pair in zip(*self.values[number.__name__], strict=True)
         ]
 
@@ -321,17 +323,33 @@ class PolynomialPair(Polynomial):
                 point, condition = arguments
                 chosen = [
                     builder.select(condition, ir.Constant(point.type, one), ir.Constant(point.type, other))
-                    for one, other in pairs
+                    for one, other in choices
                 ]
-                return _emit_horner(builder, point, chosen)
+                return _emit(builder, point, chosen)
 
             return x(x, first), generate
 
         return evaluate
 
 
-def _emit_horner(builder, x, coefficients):
-    result = coefficients[-1]
-    for coefficient in coefficients[-2::-1]:
-        result = emit_fma(builder, result, x, coefficient)
-    return result
+def _emit(builder, x, coefficients):
+    return _evaluate(coefficients, x, builder.fmul(x, x), functools.partial(emit_fma, builder))
+
+
+def _horner(coefficients, x, fma):
+    return functools.reduce(lambda result, coefficient: fma(result, x, coefficient), coefficients[::-1])
+
+
+def _evaluate(coefficients, x, square, fma):
+    """Return c0 + x (c1 + c2 x + ...), where it is long as c0 + x (c1 + c2 x + x^2 (c3 + c4 x + ...)).
+
+    Then half as many steps wait for one another. c0 is in no pair, as there its rounding error would count in full.
+    """
+    if len(coefficients) < LONG:
+        return _horner(coefficients, x, fma)
+    first, *rest = coefficients
+    *pairs, last = [rest[index : index + 2] for index in range(0, len(rest), 2)]
+    result = _horner(last, x, fma)
+    for pair in reversed(pairs):
+        result = fma(result, square, _horner(pair, x, fma))
+    return fma(result, x, first)
