@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 # LLVM's type -> (integer of the same width, bits of the mantissa)
 LAYOUT = {ir.FloatType(): (ir.IntType(32), 23), ir.DoubleType(): (ir.IntType(64), 52)}
-LONG = 8  # coefficients: of fewer, pairs gain 1 % in the mean on a CPU, and cost a GPU's rows up to 20 registers
+LONG = 8  # coefficients: of fewer, pairs gain 1 % in the mean on a CPU, and cost a GPU's rows up to 32 registers
 
 
 def emit_fma(builder, a, b, c):
