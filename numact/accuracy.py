@@ -23,12 +23,13 @@ class Accuracy(NamedTuple):
     root: tuple[float, float] | None = None
 
 
-# Over all 2^32 float32 (`pytest -m exhaustive`, 2026-11-29) the largest errors were, value and derivative: exponential
-# 1.013, 1.013; elu and celu 0.940, 1.011; selu 1.962, 1.114; sigmoid 1.999, 1.990; log_sigmoid 1.751, 1.999; tanh
-# 1.932, 1.990; tanhshrink 1.619, 3.657; softsign 1.499, 2.976; gelu 1.791, 2.530; gelu_tanh 1.987, 3.827; silu 1.998,
-# 3.106; quick_gelu 1.996, 3.333; mish 1.981, 3.380; softplus 1.474, 1.999; squareplus 2.000, 3.360; hardswish 1.871,
-# 1.000; sparse_plus 1.914, 0.5; the others 0.5 or 0. Near the root of the derivative, in ULP of 0.125: gelu 2.073,
-# gelu_tanh 3.100, silu 2.252, quick_gelu 2.713, mish 2.722.
+# Over all 2^32 float32 (`pytest -m exhaustive`, 2026-11-25; hardswish 2026-11-28, log_sigmoid, gelu and softplus
+# 2026-11-29) the largest errors were, value and derivative: exponential 1.013, 1.013; elu and celu 0.940, 1.011; selu
+# 1.962, 1.114; sigmoid 1.999, 1.990; log_sigmoid 1.751, 1.999; tanh 1.932, 1.990; tanhshrink 1.619, 3.657; softsign
+# 1.499, 2.976; gelu 1.791, 2.530; gelu_tanh 1.987, 3.827; silu 1.998, 3.106; quick_gelu 1.996, 3.333; mish 1.981,
+# 3.380; softplus 1.474, 1.999; squareplus 2.000, 3.360; hardswish 1.871, 1.000; sparse_plus 1.914, 0.5; the others 0.5
+# or 0. Near the root of the derivative, in ULP of 0.125: gelu 2.073, gelu_tanh 3.100, silu 2.252, quick_gelu 2.713,
+# mish 2.722.
 ACCURACY = {
     "relu": Accuracy(0.0, 0.0, 0.0, 0.0),
     "leaky_relu": Accuracy(0.5, 0.0, 0.5, 0.0),
