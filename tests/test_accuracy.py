@@ -93,13 +93,13 @@ def test_float32_exhaustive(elementwise, capsys):
 def hard_inputs():
     """Return float64 inputs near 0, near the ends of every range reduction, in the tails, and at random.
 
-    At the last of them tanh is 2.105 ULP off, the most of 15 million from 0.17 to 0.23.
+    At the last of them tanh is 1.984 ULP off, the most of 45 million, and selu 1.655.
     """
     random = np.random.default_rng(2026)
     halves = (np.arange(-60, 60) + 0.5) * np.log(2)
     points = [random.normal(0, 3, 2_000), random.uniform(-40, 40, 2_000), 10.0 ** random.uniform(-300, 2, 500)]
     points += [halves, np.nextafter(halves, np.inf), halves / 2, random.uniform(-760, 760, 500)]
-    points += [np.array([0.20016765699539857])]
+    points += [np.array([0.20016765699539857, 0.5174215925932635, -0.3196025225955991])]
     return np.concatenate(points)
 
 

@@ -19,7 +19,7 @@ RAISE = ByType(float32=2.0**64, float64=2.0**512)
 # Beyond this e^-x is below half a unit in the last place of 1.
 NEGLIGIBLE_FROM = ByType(float32=-20.0, float64=-40.0)
 
-# (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2; the error relative to e^r is 2^-28.2 and 2^-57.9.
+# (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2; the error relative to e^r is 2^-28.2 and 2^-63.5.
 EXP_TAIL = Polynomial(
     float32=(
         0.4999999403953552,
@@ -29,16 +29,17 @@ EXP_TAIL = Polynomial(
         0.0013823241461068392,
     ),
     float64=(
-        0.5000000000000011,
-        0.1666666666666642,
-        0.041666666666526596,
-        0.008333333333490218,
-        0.001388888894451334,
-        0.00019841269516499355,
-        2.4801492211244113e-05,
-        2.7557576800093247e-06,
-        2.7630560280734723e-07,
-        2.500332770014334e-08,
+        0.5,
+        0.16666666666666685,
+        0.04166666666666654,
+        0.008333333333315962,
+        0.0013888888888960234,
+        0.00019841269898649176,
+        2.480158717064227e-05,
+        2.7557232865293656e-06,
+        2.755740476074693e-07,
+        2.5112665183257342e-08,
+        2.087499485941054e-09,
     ),
 )
 
@@ -71,6 +72,36 @@ def exp_parts(high, low, lift):
     n = shifted - rounder
     r = fma(n, -LN2_HIGH, high) + fma(n, -LN2_LOW, low)
     return power_of_two(shifted), fma(r * r, EXP_TAIL(r), r)
+
+
+@Formula
+def exp_parts_beside_one(x):
+    """Return power and s with exp(x) = power * (1 + s), for x <= 0 and a result that 1 is added to or taken from.
+
+    s has one rounding error less than that of `exp_parts`, which counts where 1 - exp(x) cancels.
+
+    Parameters
+    ----------
+    x : float
+        Not positive; from NEGLIGIBLE_FROM down the result is that for NEGLIGIBLE_FROM.
+
+    Returns
+    -------
+    power, s : float
+        As from `exp_parts`.
+
+    Examples
+    --------
+    >>> exp_parts_beside_one(-1.0)
+    (0.5, -0.26424111765711533)
+    """
+    # This r has no error. What it lacks, n times the rest of ln 2, joins the small terms; its product with r, at most
+    # 2^-31 and 2^-57 beside 1, is left out.
+    high = NEGLIGIBLE_FROM if x < NEGLIGIBLE_FROM else x
+    shifted = fma(high, LOG2_E, ROUNDER)
+    n = shifted - ROUNDER
+    r = fma(n, -LN2_HIGH, high)
+    return power_of_two(shifted), r + fma(r * r, EXP_TAIL(r), n * -LN2_LOW)
 
 
 @Formula

@@ -2,7 +2,7 @@
 
 from numact.base import activation
 from numact.binding import Formula
-from numact.elementary import LIFT, LOWER, LOWEST, NEGLIGIBLE_FROM, exp, exp_parts
+from numact.elementary import LIFT, LOWER, LOWEST, exp, exp_parts, exp_parts_beside_one
 from numact.primitives import fma
 
 # Above this alpha * (e^(x / alpha) - 1) rounds to x, and x / alpha may lose digits below the smallest normal number.
@@ -12,7 +12,7 @@ LINEAR_FROM = -(2.0**-100)
 @Formula
 def expm1_negative(x):
     """Return exp(x) - 1 for x <= 0."""
-    power, s = exp_parts(NEGLIGIBLE_FROM if x < NEGLIGIBLE_FROM else x, 0.0, 0.0)
+    power, s = exp_parts_beside_one(x)
     return fma(power, s, power - 1.0)
 
 
@@ -156,7 +156,11 @@ def selu(x, alpha=1.6732632423543772, scale=1.0507009873554805):
     >>> selu([-1.0, 1.0])
     array([-1.11133074,  1.05070099])
     """
-    return scale * x if x >= 0.0 else scale * alpha * expm1_negative(x)
+    # The product of the parameters with its rounding error, which would count up to 0.6 ULP.
+    product = scale * alpha
+    error = fma(scale, alpha, -product)
+    y = expm1_negative(x)
+    return scale * x if x >= 0.0 else fma(product, y, error * y)
 
 
 @selu.derivative

@@ -1,7 +1,7 @@
 """Smooth steps between two bounds."""
 
 from numact.base import activation
-from numact.elementary import LOWER, LOWEST, NEGLIGIBLE_FROM, exp_parts, one_plus_exp
+from numact.elementary import LOWER, LOWEST, NEGLIGIBLE_FROM, exp_parts_beside_one, one_plus_exp
 from numact.primitives import clamp, copysign, fma
 
 
@@ -62,8 +62,7 @@ def tanh(x):
     """
     # (1 - e^-2t) / (1 + e^-2t) with e^-2t = power (1 + s): near 0 power is 1 and nothing cancels, nothing overflows,
     # and no rounded exponential stands in between.
-    high = -2.0 * abs(x)
-    power, s = exp_parts(NEGLIGIBLE_FROM if high < NEGLIGIBLE_FROM else high, 0.0, 0.0)
+    power, s = exp_parts_beside_one(-2.0 * abs(x))
     return copysign(fma(power, s, power - 1.0) / fma(power, s, power + 1.0), x)
 
 

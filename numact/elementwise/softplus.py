@@ -10,6 +10,7 @@ from numact.elementary import (
     NEGLIGIBLE_FROM,
     TANH_KNOT,
     exp_parts,
+    exp_parts_beside_one,
     exp_sum,
     expm1,
     log1p_fraction,
@@ -214,10 +215,9 @@ def tanhshrink(x):
     """
     # (t - 1) + 2 e^-2t / (1 + e^-2t): two positive numbers past TANH_KNOT, and the first has no error near it.
     t = abs(x)
-    high = -2.0 * t
-    power, s = exp_parts(NEGLIGIBLE_FROM if high < NEGLIGIBLE_FROM else high, 0.0, 1.0)
-    half = 0.5 * power
-    far = fma(power, s, power) / fma(half, s, half + 1.0) + (t - 1.0)
+    power, s = exp_parts_beside_one(-2.0 * t)
+    double = 2.0 * power
+    far = fma(double, s, double) / fma(power, s, power + 1.0) + (t - 1.0)
     near = x_minus_tanh(t)
     return copysign(near if t < TANH_KNOT else far, x)
 
@@ -225,8 +225,7 @@ def tanhshrink(x):
 @tanhshrink.derivative
 def tanhshrink_grad(x):
     """tanh(x)^2."""
-    high = -2.0 * abs(x)
-    power, s = exp_parts(NEGLIGIBLE_FROM if high < NEGLIGIBLE_FROM else high, 0.0, 0.0)
+    power, s = exp_parts_beside_one(-2.0 * abs(x))
     # The square doubles each rounding error of the tanh, to 4.9 ULP: those of the quotient y, of its denominator and of
     # its numerator go along, and over the denominator, since 1 / denominator is (1 + y) / 2.
     numerator, denominator = fma(power, s, power - 1.0), fma(power, s, power + 1.0)
