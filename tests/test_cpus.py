@@ -182,15 +182,57 @@ for name in ("float16", "float32", "float64"):
 )
 def test_results_are_streamed_on_an_amd_alone(name, absent, streams, tmp_path):
     """Where they are, they are those of small arrays, and nothing beside them is written. AVX2 alone does not ask."""
+    features, code = code_without(absent, tmp_path, STREAMED, name)
+    assert is_streaming(code) == streams
+    assert ("prefetch" in code) == (streams or "-avx512f" not in features)
+
+
+def code_without(feature, folder, script, *arguments):
+    """Return an AMD's features but one, and the machine code that a script prints there."""
     if not llvmlite.binding.get_default_triple().startswith("x86_64"):
         pytest.skip("what is streamed here is x86-64's, and this CPU is none")
     features = [*get_host_cpu_features().split(","), "+clzero"]
-    if absent:  # at the end LLVM takes away all that needs it, too
-        features = [item for item in features if item[1:] != absent] + [f"-{absent}"]
-    environment = {**os.environ, "NUMBA_CPU_FEATURES": ",".join(features), "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", STREAMED, name], env=environment, capture_output=True, text=True, timeout=200
-    )
+    if feature:  # at the end LLVM takes away all that needs it, too
+        features = [item for item in features if item[1:] != feature] + [f"-{feature}"]
+    environment = {**os.environ, "NUMBA_CPU_FEATURES": ",".join(features), "NUMBA_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert bool(re.search(r"\bv?movnt\w+\s+%[xyz]mm", done.stdout)) == ("sfence" in done.stdout) == streams
-    assert ("prefetch" in done.stdout) == (streams or "-avx512f" not in features)
+    return features, done.stdout
+
+
+def is_streaming(code):
+    """Return whether vectors are stored past the caches, and what comes after waits for them."""
+    stores, waits = re.search(r"\bv?movnt\w+\s+%[xyz]mm", code), re.search(r"\bsfence\b", code)
+    assert bool(stores) == bool(waits)
+    return bool(stores)
+
+
+STREAMED_ROWS = """
+import numpy as np, numact as na
+from numact.targets import cpu_memory, cpu_rows
+for name in ("float32", "float64"):
+    for length in (13, 100, 512, 1000, 70_001):
+        count = cpu_memory.STREAMED // np.dtype(name).itemsize // length + 1
+        random = np.random.default_rng(length)
+        grad, y = random.random((2, count, length)).astype(name)
+        some = 100_000 // length + 1
+        parts = [na.softmax.backward(grad[k : k + some], output=y[k : k + some]) for k in range(0, count, some)]
+        expected, room = np.concatenate(parts), np.zeros(grad.size + 40, name)
+        for start in (0, 1, 24):
+            room[:] = -7
+            out = room[start : start + grad.size].reshape(grad.shape)
+            na.softmax.backward(grad, output=y, out=out)
+            assert (out == expected).all(), (name, length, start)
+            assert (room[:start] == -7).all() and (room[start + grad.size :] == -7).all(), (name, length, start)
+        assert (na.softmax.backward(grad, output=y, out=grad) == expected).all(), (name, length)
+    kernel = cpu_rows.kernels(na.softmax._formulas, "from_output", name, False).long
+    print(*kernel.function.inspect_asm().values())
+"""
+
+
+@pytest.mark.parametrize(("absent", "streams"), [("", True), ("clzero", False)])
+def test_gradients_of_rows_are_streamed_on_an_amd_alone(absent, streams, tmp_path):
+    """They are those of few rows, in place too, and nothing beside them is written."""
+    _, code = code_without(absent, tmp_path, STREAMED_ROWS)
+    assert is_streaming(code) == streams

@@ -19,6 +19,10 @@ caches, as a whole. On two cores of an AMD Zen 5 with 32 MiB of L3 cache, 16 mil
 the time, their gradients 0.78 to 0.86, float64 0.71 to 0.84, or up to 1.03 where the formula takes longer than
 its memory, as gelu; but relu of 4 million, which the caches hold, 1.4. On the Zen 3 short formulas took 0.55 to 0.9
 of the time, but those of 25 operations and more, which AVX2 takes longer for than memory, 1.08 in the mean.
+
+The gradient of softmax's rows from their output is as short: in five runs ten cases of 16 million entries took 0.87,
+0.88, 0.89, 0.93 and, while memory was a third faster, 1.00 of the time in the mean on the Zen 3. Down columns streaming
+made no difference, or took up to 1.2 times as long.
 """
 
 import numba

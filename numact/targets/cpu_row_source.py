@@ -25,6 +25,13 @@ def lined(rows, size):
     first = before_line(room)
     return room[first : first + room.size - WIDTH].reshape(rows, -1)
 
+def place_in_line(out, start):
+    return (start - before_line(out)) & (LINE_SIZE - 1)
+
+def store_rest(room, begin, end, out, place):
+    for i in range(begin, end):
+        out[at(place, i)] = room[at(0, i)]
+
 def is_same(array, out):
     return array.ctypes.data == out.ctypes.data
 """
@@ -90,6 +97,29 @@ def long_rows({grad}x, out, length, scale):
         count = rows * length
         {base}{read}{weigh}{share}{finish}
 """
+# Gradients that nothing but their memory takes time for are streamed, once there are many. They wait in a room until
+# they fill lines, since one stored in part waits for memory to bring the rest.
+STREAMED_ROWS = """
+def streamed_rows(grad, x, out, length, scale):
+    group = max(1, PIECE // length)
+    sums, shared = np.empty((2, group), np.float64), np.ones((3, whole_vectors(group)), number)
+    total, low, norm, one, other = sums[0], sums[1], shared[0], shared[1], shared[2]
+    room, held = lined(1, PIECE)[0], place_in_line(out, 0)
+    begin = held
+    for start in range(0, x.size, group * length):
+        rows = min(group, (x.size - start) // length)
+        count = rows * length
+        {share}for piece in range(0, count, PIECE):
+            size, at_piece = min(PIECE, count - piece), start + piece
+            map_rows(x, at_piece, grad, at_piece, room, held, min(length, size), rows, PIECE, one, other)
+            held, begin = stream_lines(room, begin, held + size, out, at_piece - held)
+    store_rest(room, begin, held, out, x.size - held)
+    end_stream()
+"""
+STREAM_LARGE = """if out.size >= STREAMED and not is_same(grad, out) and not is_same(x, out):
+        streamed_rows(grad[start:stop], x[start:stop], out[start:stop], length, number(scale))
+        return
+    """
 # Where an array's entries are numbers that need no conversion, they are read where they are, unless they are about to
 # be overwritten: LLVM runs a loop whose arrays overlap as scalar code.
 IN_PLACE = "if is_same({name}, out):\n        {name} = {name}.copy()"
@@ -174,10 +204,11 @@ STEPS = {  # of a row: its sum of weights, what its entries share, what comes ou
 }
 
 
-def steps(kind, is_read, is_loaded):
-    """Return what fills the braces of `LONG_ROWS` for a kind of kernel.
+def steps(kind, is_read, is_loaded, streams):
+    """Return what fills the braces of `ALONG_ROWS` for a kind of kernel.
 
-    It is read where it is: x if `is_read`, the output's gradient if `is_loaded`.
+    It is read where it is: x if `is_read`, the output's gradient if `is_loaded`. Large results are streamed if
+    `streams`.
     """
     has_grads = kind in ("backward", "from_output")
     waits = is_loaded and kind in ("value", "backward", "reduced_backward")
@@ -206,7 +237,11 @@ def steps(kind, is_read, is_loaded):
     lines += [WAIT] * waits
     prepare = "\n    ".join(lines)
     base = "base = start if waits else 0\n        " * waits
-    return {"prepare": prepare, "base": base, "read": read, "weigh": weigh, "share": share, "finish": finish}
+    words = {"prepare": prepare, "base": base, "read": read, "weigh": weigh, "share": share, "finish": finish}
+    return words | {
+        "stream_large": STREAM_LARGE * streams,
+        "streamed_rows": STREAMED_ROWS.format(share=share) * streams,
+    }
 
 
 # Short rows, and the columns of several small blocks, are turned into columns side by side. Of tall columns a task has
@@ -325,7 +360,7 @@ def {size}(index, {{grad}}x, out, length, inner, tasks, scale):
     block = length * inner
     blocks = x.size // block
     start, stop = index * blocks // tasks * block, (index + 1) * blocks // tasks * block
-    {rows}({{grad_part}}x[start:stop], {{out_part}}, {sizes}, number(scale))
+    {first}{rows}({{grad_part}}x[start:stop], {{out_part}}, {sizes}, number(scale))
 
 def masked_{size}(index, {{grad}}x, mask, out, length, inner, tasks, scale):
     rows = x.size // length
@@ -335,9 +370,10 @@ def masked_{size}(index, {{grad}}x, mask, out, length, inner, tasks, scale):
     {rows}({{grads}}part, out[start:stop], {sizes}, number(scale))
     blank(mask, start, out[start:stop])
 """
-ALONG_ROWS = ROW_ARITHMETIC + BASICS + LONG_ROWS + MASKS + TASKS.format(size="long", rows="long_rows", sizes="length")
+ALONG_ROWS = ROW_ARITHMETIC + BASICS + "{streamed_rows}" + LONG_ROWS + MASKS
+ALONG_ROWS += TASKS.format(size="long", first="{stream_large}", rows="long_rows", sizes="length")
 DOWN_COLUMNS = ROW_ARITHMETIC + BASICS + COLUMNS + SHORT_ROWS_AND_STRIPS + MASKS
-DOWN_COLUMNS += TASKS.format(size="short", rows="turned", sizes="length, inner")
+DOWN_COLUMNS += TASKS.format(size="short", first="", rows="turned", sizes="length, inner")
 # By the kernels they define. No array needs both, and a process that defines both computes its first rows 15 ms later.
 SOURCES = dict.fromkeys(("long", "masked_long"), ALONG_ROWS)
 SOURCES |= dict.fromkeys(("short", "masked_short", "strip", "tall"), DOWN_COLUMNS)

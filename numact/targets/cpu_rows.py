@@ -40,7 +40,7 @@ WAITS = 4  # times as many entries as threads pay from, for tasks that wait for 
 RUN = 4_096  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
-INLINED = ("at", "group_of", "add", "quotient", "lined")
+INLINED = ("at", "place_in_line", "group_of", "add", "quotient", "lined")
 # What calls loops and is none: Numba itself inlines it. LLVM goes through the loops once more at each other level.
 NESTED = ("collect_", "finish_", "strip_of", "turn", "long_rows")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
@@ -137,13 +137,17 @@ def _defined(source, formulas, kind, dtype, scaled):
     number, element = scope["number"], common.storage(dtype).type
     is_output, is_number = kind == "from_output", element is number
     scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
-    scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of")}
+    scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of", "stream_lines")}
     scope |= {"largest_down": cpu_column_vectors.largest_down, "copy_behind": cpu_column_vectors.copy_behind}
     scope |= {"sum_down": SUM_DOWN, "terms_down": TERMS_DOWN, "map_row": cpu_vectors.mapping(_mapped(formulas, kind))}
     if formulas.term:
         scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
         scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula, cpu_column_vectors.TOGETHER)
-    scope |= {"before_line": cpu_memory.before_line}
+    scope |= {"before_line": cpu_memory.before_line, "end_stream": cpu_memory.end_stream}
+    # The gradient from the output is nothing but memory's work; the others take longer than memory.
+    streams = is_output and is_number and cpu_memory.streams(formulas.gradient.operations(number))
+    scope |= {"LINE_SIZE": cpu_memory.LINE // np.dtype(element).itemsize}
+    scope |= {"STREAMED": cpu_memory.STREAMED // np.dtype(element).itemsize}
     scope |= {"ZERO": number(0), "ONE": number(1), "NAN": number(np.nan)}
     is_read = is_number and (is_output or not scaled)
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
@@ -152,7 +156,7 @@ def _defined(source, formulas, kind, dtype, scaled):
     # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
     names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
     scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
-    source = source.format(**WORDS[kind], **steps(kind, is_read, is_number))
+    source = source.format(**WORDS[kind], **steps(kind, is_read, is_number, streams))
     kernels = {}
     for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
         name = function.__name__

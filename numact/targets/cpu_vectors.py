@@ -131,6 +131,37 @@ def spread(typing_context, row, place, count, value):
 
 
 @intrinsic
+def stream_lines(typing_context, room, begin, end, out, place):
+    """Write the whole lines of a room to a place in an array where a line begins, past the caches.
+
+    Its entries before `begin` are not written, of the first line; those behind the last whole line before `end` are
+    moved to the room's front. Returns how many these are, and `begin` for the next time.
+    """
+
+    def generate(context, builder, signature, arguments):
+        room, begin, end, out, place = arguments
+        zero = end.type(0)
+        source = Row(context, builder, signature.args[0], room, zero)
+        target = Row(context, builder, signature.args[3], out, place)
+        count, mark = LINE // source.size, builder.module.add_metadata([INDEX(1)])
+        line, whole = ir.VectorType(source.kind, count).as_pointer(), builder.and_(end, end.type(-count))
+        is_first, has_line = (builder.icmp_signed(">", value, zero) for value in (begin, whole))
+        with builder.if_then(has_line):
+            first = builder.select(is_first, end.type(count), zero)
+            with steps(builder, begin, first, 1) as (index, _):
+                builder.store(builder.load(builder.gep(source.data, [index])), builder.gep(target.data, [index]))
+            with steps(builder, first, whole, count) as (index, _):
+                read, written = (builder.bitcast(builder.gep(row.data, [index]), line) for row in (source, target))
+                stored = builder.store(builder.load(read, align=source.size), written, align=LINE)
+                stored.set_metadata("nontemporal", mark)
+            source.store(source.load(whole), zero)
+        begin = builder.select(has_line, zero, begin)
+        return context.make_tuple(builder, signature.return_type, [builder.sub(end, whole), begin])
+
+    return types.UniTuple(types.int64, 2)(room, begin, end, out, place), generate
+
+
+@intrinsic
 def largest_of(typing_context, row, place, count):
     """Return the largest of `count` entries of a row, leaving out NaN; -inf where all are."""
 
