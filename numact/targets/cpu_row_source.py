@@ -25,13 +25,6 @@ def lined(rows, size):
     first = before_line(room)
     return room[first : first + room.size - WIDTH].reshape(rows, -1)
 
-def place_in_line(out, start):
-    return (start - before_line(out)) & (LINE_SIZE - 1)
-
-def store_rest(room, begin, end, out, place):
-    for i in range(begin, end):
-        out[at(place, i)] = room[at(0, i)]
-
 def is_same(array, out):
     return array.ctypes.data == out.ctypes.data
 """
@@ -104,8 +97,8 @@ def streamed_rows(grad, x, out, length, scale):
     group = max(1, PIECE // length)
     sums, shared = np.empty((2, group), np.float64), np.ones((3, whole_vectors(group)), number)
     total, low, norm, one, other = sums[0], sums[1], shared[0], shared[1], shared[2]
-    room, held = lined(1, PIECE)[0], place_in_line(out, 0)
-    begin = held
+    room, held = lined(1, PIECE)[0], -before_line(out) & (LINE_SIZE - 1)
+    begin = held  # before it lies what another task writes
     for start in range(0, x.size, group * length):
         rows = min(group, (x.size - start) // length)
         count = rows * length
@@ -113,7 +106,8 @@ def streamed_rows(grad, x, out, length, scale):
             size, at_piece = min(PIECE, count - piece), start + piece
             map_rows(x, at_piece, grad, at_piece, room, held, min(length, size), rows, PIECE, one, other)
             held, begin = stream_lines(room, begin, held + size, out, at_piece - held)
-    store_rest(room, begin, held, out, x.size - held)
+    for i in range(begin, held):
+        out[at(x.size - held, i)] = room[at(0, i)]
     end_stream()
 """
 STREAM_LARGE = """if out.size >= STREAMED and not is_same(grad, out) and not is_same(x, out):

@@ -40,7 +40,7 @@ WAITS = 4  # times as many entries as threads pay from, for tasks that wait for 
 RUN = 4_096  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
-INLINED = ("at", "place_in_line", "group_of", "add", "quotient", "lined")
+INLINED = ("at", "group_of", "add", "quotient", "lined")
 # What calls loops and is none: Numba itself inlines it. LLVM goes through the loops once more at each other level.
 NESTED = ("collect_", "finish_", "strip_of", "turn", "long_rows")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
