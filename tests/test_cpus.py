@@ -209,30 +209,48 @@ def is_streaming(code):
 
 
 STREAMED_ROWS = """
-import numpy as np, numact as na
+import sys, numpy as np, numact as na
 from numact.targets import cpu_memory, cpu_rows
+kind, shapes = sys.argv[1], eval(sys.argv[2])  # before, along and after the axis; what is 0 is as long as it takes
 for name in ("float32", "float64"):
-    for length in (13, 100, 512, 1000, 70_001):
-        count = cpu_memory.STREAMED // np.dtype(name).itemsize // length + 1
-        random = np.random.default_rng(length)
-        grad, y = random.random((2, count, length)).astype(name)
-        some = 100_000 // length + 1
-        parts = [na.softmax.backward(grad[k : k + some], output=y[k : k + some]) for k in range(0, count, some)]
-        expected, room = np.concatenate(parts), np.zeros(grad.size + 40, name)
+    for shape in shapes:
+        least = cpu_memory.STREAMED // np.dtype(name).itemsize // np.prod([size or 1 for size in shape])
+        shape, cut = [size or (least // 16 + 1) * 16 for size in shape], 0 if shape[0] != 1 else 2
+        grad, y = np.random.default_rng(0).random((2, *shape)).astype(name)
+        some = 1_000_000 * shape[cut] // grad.size + 1
+        lows = range(some, shape[cut], some)
+        few = (np.split(array, lows, cut) for array in (grad, y))
+        parts = [na.softmax.backward(g.copy(), axis=1, output=output.copy()) for g, output in zip(*few)]
+        expected, room = np.concatenate(parts, cut), np.zeros(grad.size + 40, name)
         for start in (0, 1, 24):
             room[:] = -7
-            out = room[start : start + grad.size].reshape(grad.shape)
-            na.softmax.backward(grad, output=y, out=out)
-            assert (out == expected).all(), (name, length, start)
-            assert (room[:start] == -7).all() and (room[start + grad.size :] == -7).all(), (name, length, start)
-        assert (na.softmax.backward(grad, output=y, out=grad) == expected).all(), (name, length)
-    kernel = cpu_rows.kernels(na.softmax._formulas, "from_output", name, False).long
+            out = room[start : start + grad.size].reshape(shape)
+            na.softmax.backward(grad, axis=1, output=y, out=out)
+            assert (out == expected).all(), (name, shape, start)
+            assert (room[:start] == -7).all() and (room[start + grad.size :] == -7).all(), (name, shape, start)
+        assert (na.softmax.backward(grad, axis=1, output=y, out=grad) == expected).all(), (name, shape)
+    kernel = getattr(cpu_rows.kernels(na.softmax._formulas, "from_output", name, False), kind)
     print(*kernel.function.inspect_asm().values())
 """
+SHAPES = {
+    "long": [(0, 13, 1), (0, 100, 1), (0, 512, 1), (0, 1000, 1), (0, 70_001, 1)],
+    "strip": [(0, 70, 100), (0, 50, 320), (0, 60, 1_001), (1, 100, 0), (1, 5, 0), (3, 1_000, 0)],
+    "tall": [(1, 0, 244), (1, 0, 1_001)],
+}
 
 
-@pytest.mark.parametrize(("absent", "streams"), [("", True), ("clzero", False)])
-def test_gradients_of_rows_are_streamed_on_an_amd_alone(absent, streams, tmp_path):
-    """They are those of few rows, in place too, and nothing beside them is written."""
-    _, code = code_without(absent, tmp_path, STREAMED_ROWS)
+@pytest.mark.parametrize(
+    ("kind", "absent", "streams"),
+    [
+        ("long", "", True),
+        ("long", "clzero", False),
+        ("strip", "", True),
+        ("strip", "clzero", False),
+        ("tall", "", True),
+    ],
+)
+def test_gradients_of_rows_are_streamed_on_an_amd_alone(kind, absent, streams, tmp_path):
+    """They are those of few rows, in place too, and nothing beside them is written. Columns ask for what comes next."""
+    _, code = code_without(absent, tmp_path, STREAMED_ROWS, kind, repr(SHAPES[kind]))
     assert is_streaming(code) == streams
+    assert ("prefetch" in code) == (kind != "long")

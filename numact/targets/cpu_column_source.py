@@ -6,6 +6,9 @@ strip is narrow and its lines lie behind each other, loops take a group of lines
 share is repeated. Of long columns so many lines as `chunk_of` says are summed by themselves, and these sums added in
 their order: so threads can share the lines of `tall` columns, with the bits of any strip. See `cpu_row_source` for the
 rest.
+
+While the results of a small block are found, which lies in the caches, memory is asked for the next one. Gradients from
+their output, which nothing but their memory takes time for, are streamed in long lines. Both are for large arrays.
 """
 
 LOOPS = """
@@ -114,6 +117,13 @@ def scratch_for(length, width, group):
     sums = np.empty((SUMS if length <= chunk_of(length) else 2 * SUMS, width + WIDTH))
     return rows, sums, np.empty(lines * width, number)
 
+def next_block(out, start, stop, step, width):
+    return stop - start if step == width and stop - start <= NEXT and out.size >= STREAMED else 0
+
+def ask_next(x, start, size):
+    for entry in range(start, start + size, ASKED):
+        ask_for(x, entry, 0)
+
 def repeat(row, width, count):
     while width < count:
         size = min(width, count - width)
@@ -160,8 +170,11 @@ def finish_value(x, out, start, stop, step, width, place, scale, group, rows, su
     strip_inverse(total, width, inverse)
     repeat(total, width, width * group)
     repeat(inverse, width, width * group)
+    ahead = next_block(out, start, stop, step, width)
     for k in range(start, stop, group * step):
         size = min(group, (stop - k) // step) * width
+        if ahead:
+            ask_next(x, k + ahead, size)
         if KEEPS:
             strip_divide(inverse, total, out, k, size)
         elif is_same(x, out):
@@ -189,8 +202,11 @@ def finish_log(x, out, start, stop, step, width, place, scale, group, rows, sums
     largest, high, low = rows[0], rows[2], rows[3]
     repeat(high, width, width * group)
     repeat(low, width, width * group)
+    ahead = next_block(out, start, stop, step, width)
     for k in range(start, stop, group * step):
         size = min(group, (stop - k) // step) * width
+        if ahead:
+            ask_next(x, k + ahead, size)
         if is_same(x, out):
             strip_entries(x[k : k + size].copy(), 0, largest, high, low, scale, out, k, size)
         else:
@@ -222,8 +238,12 @@ def finish_backward(grad, x, out, start, stop, step, width, place, scale, group,
     strip_shares(total, dot, width, scale)
     repeat(total, width, width * group)
     repeat(dot, width, width * group)
-    for k in range(start, stop, group * step):
+    ahead = next_block(out, start, stop, step, width)
+    {stream_columns}for k in range(start, stop, group * step):
         size = min(group, (stop - k) // step) * width
+        if ahead:
+            ask_next(x, k + ahead, size)
+            ask_next(grad, k + ahead, size)
         if KEEPS and not FROM_OUTPUT and not is_same(grad, out):
             strip_kept_gradients(grad, out, k, size, total, dot)
         elif is_same(grad, out) or is_same(x, out):
@@ -240,8 +260,11 @@ def finish_reduced_backward(grad, x, out, start, stop, step, width, place, scale
     strip_totals(sums, width, factor)
     strip_factors(grad, place, width, factor)
     repeat(factor, width, width * group)
+    ahead = next_block(out, start, stop, step, width)
     for k in range(start, stop, group * step):
         size = min(group, (stop - k) // step) * width
+        if ahead:
+            ask_next(x, k + ahead, size)
         if is_same(x, out):
             strip_products(x[k : k + size].copy(), 0, largest, factor, scale, out, k, size)
         else:
@@ -267,4 +290,23 @@ def strip_of({grad}x, out, start, stop, step, width, place, scale, group, rows, 
             fold(found, sums, width)
     finish_{results}({grad}x, out, start, stop, step, width, place, scale, group, rows, sums[:SUMS])
 """
-COLUMNS = LOOPS + SUMS + STRIPS
+# A cache line that is stored in part waits for memory.
+STREAM_COLUMNS = """is_long = group == 1 and (step == width or step % LINE_SIZE == 0)
+    if out.size >= STREAMED and is_long and not ahead and not is_same(grad, out) and not is_same(x, out):
+        streamed_columns(grad, x, out, start, stop, step, width, scale, largest, total, dot)
+        return
+    """
+STREAMED_COLUMNS = """
+def streamed_columns(grad, x, out, start, stop, step, width, scale, largest, total, dot):
+    room, head = lined(1, width)[0], -before_line(out[start:]) & (LINE_SIZE - 1)
+    held, begin = head, head  # before it lies what another strip writes
+    for k in range(start, stop, step):
+        strip_gradients(grad, x, k, largest, total, dot, scale, room, held, width)
+        held, begin = stream_lines(room, begin, held + width, out, k - held)
+        if step != width or k + step == stop:
+            for i in range(begin, held):
+                out[at(k + width - held, i)] = room[at(0, i)]
+            held, begin = head, head
+    end_stream()
+"""
+COLUMNS = LOOPS + SUMS + "{streamed_columns}" + STRIPS

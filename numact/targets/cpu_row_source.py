@@ -11,7 +11,7 @@ What stands in braces is filled in for each kernel: see `numact.targets.cpu_rows
 import re
 
 from numact.targets.common import ROW_ARITHMETIC
-from numact.targets.cpu_column_source import COLUMNS
+from numact.targets.cpu_column_source import COLUMNS, STREAM_COLUMNS, STREAMED_COLUMNS
 
 BASICS = """
 def at(start, i):
@@ -199,7 +199,7 @@ STEPS = {  # of a row: its sum of weights, what its entries share, what comes ou
 
 
 def steps(kind, is_read, is_loaded, streams):
-    """Return what fills the braces of `ALONG_ROWS` for a kind of kernel.
+    """Return what fills the braces of the source for a kind of kernel.
 
     It is read where it is: x if `is_read`, the output's gradient if `is_loaded`. Large results are streamed if
     `streams`.
@@ -235,6 +235,8 @@ def steps(kind, is_read, is_loaded, streams):
     return words | {
         "stream_large": STREAM_LARGE * streams,
         "streamed_rows": STREAMED_ROWS.format(share=share) * streams,
+        "stream_columns": STREAM_COLUMNS * streams,
+        "streamed_columns": STREAMED_COLUMNS * streams,
     }
 
 

@@ -29,8 +29,8 @@ PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay 
 SHORT = 12  # rows up to this length are turned into columns, rather than padded to a vector
 TURNED = 8_192  # entries turned at a time
 COLUMNS = 64  # a strip has a multiple of this
-STRIP = 65_536  # entries of a strip of columns: it is read three times, and then from a core's caches
-NARROWEST = 256  # columns of a strip, however long: below, starting the loops costs more than the caches bring
+STRIP = 1 << 20  # bytes of a strip of columns: it is read three times, and then from a core's caches
+NARROWEST = 256  # columns of such a strip: those that are longer memory reads each time, and sooner if they are wide
 WIDEST = 2_048  # columns: what waits of more to be summed is too large for the caches
 LEAST = 128  # columns, where a wider strip would leave threads without one
 SMALL = 256  # entries of a block of columns up to which the columns of several are laid side by side
@@ -39,12 +39,13 @@ NARROW = PARTS * LEAST  # columns: of fewer, threads share the lines; side by si
 WAITS = 4  # times as many entries as threads pay from, for tasks that wait for each other
 RUN = 4_096  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
+NEXT = 16_384  # entries of a block up to which the next one is asked for: two of each array fit into a core's L2 cache
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
-INLINED = ("at", "group_of", "add", "quotient", "lined")
+INLINED = ("at", "group_of", "next_block", "add", "quotient", "lined")
 # What calls loops and is none: Numba itself inlines it. LLVM goes through the loops once more at each other level.
 NESTED = ("collect_", "finish_", "strip_of", "turn", "long_rows")
 SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
-SIZES |= {"WAITING": WAITING, "LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
+SIZES |= {"NEXT": NEXT, "WAITING": WAITING, "LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
 
 # What the braces in the kernels' source stand for, by what is computed.
 VALUE = {
@@ -144,6 +145,7 @@ def _defined(source, formulas, kind, dtype, scaled):
         scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
         scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula, cpu_column_vectors.TOGETHER)
     scope |= {"before_line": cpu_memory.before_line, "end_stream": cpu_memory.end_stream}
+    scope |= {"ask_for": cpu_memory.ask_for, "ASKED": cpu_memory.steps(element)[0]}
     # The gradient from the output is nothing but memory's work; the others take longer than memory.
     streams = is_output and is_number and cpu_memory.streams(formulas.gradient.operations(number))
     scope |= {"LINE_SIZE": cpu_memory.LINE // np.dtype(element).itemsize}
@@ -259,7 +261,8 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
     if is_tall and size >= WAITS * compiled.parallel_from:
         lines = chunk_of(length)
         return compiled.tall, pays, -(-length // lines), (length, inner, lines)
-    width = min(inner, WIDEST, max(NARROWEST, STRIP // length // COLUMNS * COLUMNS))
+    width = STRIP // (length * common.storage(dtype).itemsize) // COLUMNS * COLUMNS
+    width = min(inner, width if NARROWEST <= width <= WIDEST else WIDEST)
     if pays:
         count = -(-inner // min(width, max(LEAST, -(-outer * inner // PARTS))))
         if outer == 1:  # threads get as many strips
