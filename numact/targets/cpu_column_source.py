@@ -7,8 +7,8 @@ share is repeated. Of long columns so many lines as `chunk_of` says are summed b
 their order: so threads can share the lines of `tall` columns, with the bits of any strip. See `cpu_row_source` for the
 rest.
 
-While the results of a small block are found, which lies in the caches, memory is asked for the next one. Gradients from
-their output, which nothing but their memory takes time for, are streamed in long lines. Both are for large arrays.
+While the results of a small block are found, memory is asked for the next one. Gradients from their output, which
+nothing but their memory takes time for, are streamed in long lines. Both are for large arrays.
 """
 
 LOOPS = """

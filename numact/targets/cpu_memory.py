@@ -22,8 +22,8 @@ of the time, but those of 25 operations and more, which AVX2 takes longer for th
 
 The gradient of softmax's rows from their output is as short: in five runs ten cases of 16 million entries took 0.87,
 0.88, 0.89, 0.93 and, while memory was a third faster, 1.00 of the time in the mean on the Zen 3. Down columns, in lines
-of 244 and more of them, 22 cases took 0.74 to 1.03 of the time, 0.88 in the mean. Small blocks, which are stored while
-memory brings the next, took up to 1.3 times as long.
+of 244 and more of them, 22 cases took 0.74 to 1.03 of the time, 0.88 in the mean. Small blocks took up to 1.3 times as
+long.
 """
 
 import numba
