@@ -303,8 +303,8 @@ def test_rows_have_the_same_bits_wherever_they_stand(function, kind):
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "float16"])
 def test_columns_have_the_same_bits_wherever_they_stand(function, kind):
-    for length in (4, 33, 1000):
-        x = normal(length, 700, kind=kind)
+    for length in (4, 7, 33, 1000):
+        x = normal(length, 1024, kind=kind)  # lines that lie pages apart, in parts elsewhere
         calls = [function, lambda x, axis: function.backward(x, x, axis)]
         calls += [lambda x, axis: function.backward(x, axis=axis, output=x)] if function.takes_output else []
         for call in calls:
@@ -312,8 +312,9 @@ def test_columns_have_the_same_bits_wherever_they_stand(function, kind):
             for part in (slice(5, 300), slice(9, 40), slice(3)):
                 np.testing.assert_array_equal(call(np.ascontiguousarray(x[:, part]), 0), whole[:, part])
             for inner in (7, 35):
-                blocks = np.ascontiguousarray(x.reshape(length, -1, inner).transpose(1, 0, 2))
-                np.testing.assert_array_equal(call(blocks, 1).transpose(1, 0, 2).reshape(x.shape), whole)
+                blocks = np.ascontiguousarray(x[:, :980].reshape(length, -1, inner).transpose(1, 0, 2))
+                expected = whole[:, :980].reshape(length, -1, inner).transpose(1, 0, 2)
+                np.testing.assert_array_equal(call(blocks, 1), expected)
 
 
 @pytest.mark.parametrize(

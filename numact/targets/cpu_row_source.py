@@ -11,7 +11,7 @@ What stands in braces is filled in for each kernel: see `numact.targets.cpu_rows
 import re
 
 from numact.targets.common import ROW_ARITHMETIC
-from numact.targets.cpu_column_source import COLUMNS, STREAM_COLUMNS, STREAMED_COLUMNS
+from numact.targets.cpu_column_source import COLUMNS, FEW_LINES, GRADIENTS_OF_FEW, STREAM_COLUMNS, STREAMED_COLUMNS
 
 BASICS = """
 def at(start, i):
@@ -235,6 +235,8 @@ def steps(kind, is_read, is_loaded, streams):
     return words | {
         "stream_large": STREAM_LARGE * streams,
         "streamed_rows": STREAMED_ROWS.format(share=share) * streams,
+        "few_lines": FEW_LINES * (is_loaded and has_grads),
+        "gradients_of_few": GRADIENTS_OF_FEW * (is_loaded and has_grads),
         "stream_columns": STREAM_COLUMNS * streams,
         "streamed_columns": STREAMED_COLUMNS * streams,
     }

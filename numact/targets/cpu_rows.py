@@ -39,12 +39,15 @@ NARROW = PARTS * LEAST  # columns: of fewer, threads share the lines; side by si
 WAITS = 4  # times as many entries as threads pay from, for tasks that wait for each other
 RUN = 4_096  # entries of the strips that a task takes, where they are small
 GROUPED = 512  # entries of the lines of a strip that a loop takes together
+FEW = 64  # lines that are summed at once for gradients, where the caches hold them
+CACHED = 1 << 21  # bytes of an array that they do
+PAGE = 4_096  # bytes
 NEXT = 16_384  # entries of a block up to which the next one is asked for
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
-INLINED = ("at", "group_of", "next_block", "add", "quotient", "lined")
+INLINED = ("are_few", "at", "group_of", "next_block", "add", "quotient", "lined")
 # What calls loops and is none: Numba itself inlines it. LLVM goes through the loops once more at each other level.
-NESTED = ("collect_", "finish_", "strip_of", "turn", "long_rows")
-SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED}
+NESTED = ("few_lines", "collect_", "finish_", "strip_of", "turn", "long_rows")
+SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED, "FEW": FEW}
 SIZES |= {"NEXT": NEXT, "WAITING": WAITING, "LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
 
 # What the braces in the kernels' source stand for, by what is computed.
@@ -144,6 +147,10 @@ def _defined(source, formulas, kind, dtype, scaled):
     if formulas.term:
         scope["sum_of_terms"] = cpu_vectors.summing(formulas.term.formula)
         scope["dot_down"] = cpu_column_vectors.summing(formulas.term.formula, cpu_column_vectors.TOGETHER)
+    if kind in ("backward", "from_output") and is_number:
+        made_of = (cpu_vectors.of_terms(getattr(formulas, name).formula) for name in ("term", "shares", "gradient"))
+        scope["shares_down"], scope["gradients_down"] = cpu_column_vectors.differentiating(*made_of)
+        scope |= {"PAGE": PAGE // number().itemsize, "CACHED": CACHED // number().itemsize}
     scope |= {"before_line": cpu_memory.before_line, "end_stream": cpu_memory.end_stream}
     scope |= {"ask_for": cpu_memory.ask_for, "ASKED": cpu_memory.steps(element)[0]}
     # The gradient from the output is nothing but memory's work; the others take longer than memory.

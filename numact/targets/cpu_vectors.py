@@ -62,7 +62,7 @@ class Row:
 
     def _is_first(self, count):
         lanes = ir.Constant(vector(count.type), list(range(WIDTH)))
-        return self.builder.icmp_signed("<", lanes, _splat(self.builder, count))
+        return self.builder.icmp_signed("<", lanes, splat(self.builder, count))
 
 
 def _call(builder, name, suffix, result, arguments, kind=None):
@@ -87,7 +87,8 @@ def _each(rows, count, others, step):
         step(*([row.load_first(rest, start, others)] for row in rows))
 
 
-def _splat(builder, value):
+def splat(builder, value):
+    """Return a vector of one number."""
     undefined = ir.Constant(vector(value.type), ir.Undefined)
     single = builder.insert_element(undefined, value, INDEX(0))
     return builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(INDEX, WIDTH), [0] * WIDTH))
@@ -122,7 +123,7 @@ def spread(typing_context, row, place, count, value):
     def generate(context, builder, signature, arguments):
         row, place, count, value = arguments
         target = Row(context, builder, signature.args[0], row, place)
-        repeated = _splat(builder, value)
+        repeated = splat(builder, value)
         with steps(builder, count.type(0), count, WIDTH) as (index, _):
             target.store(repeated, index)
         return context.get_dummy_value()
@@ -202,6 +203,9 @@ class Terms:
     def __mul__(self, other):
         return Terms(self.builder, self.builder.fmul(self.value, other.value))
 
+    def __truediv__(self, other):
+        return Terms(self.builder, self.builder.fdiv(self.value, other.value))
+
     def __neg__(self):
         return Terms(self.builder, self.builder.fneg(self.value))
 
@@ -266,7 +270,7 @@ def sum_of(typing_context, row, place, count, without):
         total, left, without = (
             _Total(builder, source.kind),
             cgutils.alloca_once_value(builder, zero),
-            _splat(builder, without),
+            splat(builder, without),
         )
 
         def step(values):
@@ -327,7 +331,7 @@ def mapping(formula):
             *places, count, room, first, second = arguments
             rows = [Row(context, builder, signature.args[i], *places[i : i + 2]) for i in (0, 2, 4)]
             *sources, target = rows
-            numbers = [Terms(builder, _splat(builder, value)) for value in (first, second)]
+            numbers = [Terms(builder, splat(builder, value)) for value in (first, second)]
             others = ir.Constant(vector(target.kind), [0.0] * WIDTH)
 
             def compute(load):
