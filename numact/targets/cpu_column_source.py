@@ -294,10 +294,11 @@ def strip_of({grad}x, out, start, stop, step, width, place, scale, group, rows, 
     finish_{results}({grad}x, out, start, stop, step, width, place, scale, group, rows, sums[:SUMS])
 """
 # What is summed of few lines stays in registers, and so do the two numbers that the gradients of a column share. On two
-# cores of an AMD Zen 3 22 shapes of 1,000 to 102,400 entries took from the output 0.53 to 1.12 of the time, 0.78 in the
-# mean, 11 shapes from x 0.91 and 0.98 in two runs. Of more lines than LINES the caches must hold what lies between
-# them, else up to 2.3 times the time. Pages apart, lines get in each other's way, and up to 1.5 times: such columns are
-# few only up to LINES, and from more than TOGETHER on their numbers are written down, for loops along the lines.
+# cores of an AMD Zen 3 18 shapes of 100,000 entries in 4 to 64 lines took from the output 0.53 to 1.09 of the time,
+# 0.76 and 0.79 in the mean of two runs; 7 from x 1.00 and 0.98, of them 4 lines 0.87 to 1.04. 32 lines of 31,250
+# float64 took 2.3 times as long from the output: beyond CACHED only LINES are few, or small dense blocks. Where lines
+# lie pages apart 8 took up to 1.5 times: there LINES are few, and from more than TOGETHER on the numbers of the columns
+# are written down, for loops along the lines.
 FEW_LINES = """if are_few((stop - start) // step, step, group, out.size) and (FROM_OUTPUT or not is_same(grad, out)):
         few_lines(grad, x, out, start, stop, step, width, scale, group, rows, sums)
         return
