@@ -46,6 +46,7 @@ CPUContext.declare_function = declare_function
 model, _, dtype = part.partition(" ")
 DTYPE = dtype or "float32"
 ITEMSIZE = common.storage(DTYPE).itemsize
+ARRAY = types.Array(getattr(types, common.storage(DTYPE).name), 1, "C")
 COMMENTS = {"x86_64": "#", "aarch64": "//"}  # what begins one in the assembly of an architecture
 PACKED = r"\tv?(mov[au]p|movdq|p[a-z]+|\w+p[sd]\b)"  # x86-64 instructions of whole registers, not of a single number
 
@@ -110,11 +111,6 @@ def has_call(loop):
     return any(re.match(r"\t(call|bl)", line) for line in loop.instructions)
 
 
-def array(name):
-    """Return Numba's type of a flat array that is only read, or of one that is written where its name begins so."""
-    return types.Array(getattr(types, common.storage(DTYPE).name), 1, "C", readonly=not name.startswith("out"))
-
-
 def elementwise_loops(function):
     """Yield the name of each kernel of an elementwise activation, the functions of its loops, and its code."""
     function = getattr(function, "common", function)  # of commits that know one form only, that
@@ -132,7 +128,7 @@ def elementwise_loops(function):
             kernel = cpu_arrays.kernel(formula, DTYPE, kinds)
         loop = kernel.function.py_func.__globals__["loop"]
         numbers = (types.float64,) * len(formula.parameters)
-        loop.compile((array("x"),) * len(formula.inputs) + numbers + (array("out"),) * results)
+        loop.compile((ARRAY,) * len(formula.inputs) + numbers + (ARRAY,) * results)
         yield which, [loop], assembly(loop)
 
 
@@ -142,7 +138,7 @@ def row_loops(function):
     Not those for a result in the place of an input.
     """
     for which in ("value", "backward"):
-        arrays = (types.int64, *(array("x"),) * (1 if which == "value" else 2), array("out"))
+        arrays = (types.int64, *(ARRAY,) * (2 if which == "value" else 3))
         if isinstance(function, na.projections.Projection):
             kernel = cpu_gathered.kernel(function._formulas, which, DTYPE).function
             kernel.compile(arrays + (types.int64,) * 3)

@@ -61,9 +61,8 @@ def text_of(functions):
 def float64_loop(formula):
     """Return the loop of a formula's kernel for float64, compiled."""
     loop = cpu.kernel(formula, "float64").function.py_func.__globals__["loop"]
-    out = types.Array(types.float64, 1, "C")
-    arrays, numbers = (out.copy(readonly=True),) * len(formula.inputs), (types.float64,) * len(formula.parameters)
-    loop.compile((*arrays, *numbers, out))
+    array, numbers = types.float64[::1], (types.float64,) * len(formula.parameters)
+    loop.compile((*(array,) * len(formula.inputs), *numbers, array))
     return loop
 
 

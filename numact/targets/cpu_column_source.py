@@ -91,7 +91,7 @@ def {name}({arrays}, start, stop, step, width, group, largest, scale, parts, sum
         lines = max(TOGETHER, lines // TOGETHER * TOGETHER)
     sums[:] = 0
     for first in range(start, stop, lines * step):
-        last, place = min(first + lines * step, stop), 0
+        last, place = min(first + lines * step, stop), int64(0)
         for k in range(first, last, group * step):
             size = min(group, (last - k) // step) * width
             {line}
@@ -148,7 +148,7 @@ def keep_weights(x, start, stop, step, width, group, largest, scale, out, sums):
         for k in range(first, last, group * step):
             size = min(group, (last - k) // step) * width
             if is_same(x, out):
-                strip_weights(x[k : k + size].copy(), 0, size, largest, scale, out, k)
+                strip_weights(x[k : k + size].copy(), int64(0), size, largest, scale, out, k)
             else:
                 strip_weights(x, k, size, largest, scale, out, k)
         sum_down(out, first, step, (last - first) // step, width, sums)
@@ -178,7 +178,7 @@ def finish_value(x, out, start, stop, step, width, place, scale, group, rows, su
         if KEEPS:
             strip_divide(inverse, total, out, k, size)
         elif is_same(x, out):
-            strip_values(x[k : k + size].copy(), 0, largest, inverse, total, scale, out, k, size)
+            strip_values(x[k : k + size].copy(), int64(0), largest, inverse, total, scale, out, k, size)
         else:
             strip_values(x, k, largest, inverse, total, scale, out, k, size)
 
@@ -208,7 +208,7 @@ def finish_log(x, out, start, stop, step, width, place, scale, group, rows, sums
         if ahead:
             ask_next(x, k + ahead, size)
         if is_same(x, out):
-            strip_entries(x[k : k + size].copy(), 0, largest, high, low, scale, out, k, size)
+            strip_entries(x[k : k + size].copy(), int64(0), largest, high, low, scale, out, k, size)
         else:
             strip_entries(x, k, largest, high, low, scale, out, k, size)
 
@@ -241,7 +241,7 @@ def write_gradients(grad, x, out, start, stop, step, width, scale, group, larges
             strip_kept_gradients(grad, out, k, size, total, dot)
         elif is_same(grad, out) or is_same(x, out):
             grads, part = grad[k : k + size].copy(), x[k : k + size].copy()
-            strip_gradients(grads, part, 0, largest, total, dot, scale, out, k, size)
+            strip_gradients(grads, part, int64(0), largest, total, dot, scale, out, k, size)
         else:
             strip_gradients(grad, x, k, largest, total, dot, scale, out, k, size)
 
@@ -269,7 +269,7 @@ def finish_reduced_backward(grad, x, out, start, stop, step, width, place, scale
         if ahead:
             ask_next(x, k + ahead, size)
         if is_same(x, out):
-            strip_products(x[k : k + size].copy(), 0, largest, factor, scale, out, k, size)
+            strip_products(x[k : k + size].copy(), int64(0), largest, factor, scale, out, k, size)
         else:
             strip_products(x, k, largest, factor, scale, out, k, size)
 

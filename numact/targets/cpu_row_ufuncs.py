@@ -52,13 +52,11 @@ def make(kernel, mode, dtype, scaled, size, tasks, sizes, is_parallel):
         Whether threads share the tasks.
     """
     names, element = NAMES[mode], numba.from_dtype(common.storage(dtype))
-    array = types.Array(element, 1, "C")
-    given = (array.copy(readonly=True),) * (len(names) - 1)
     with cpu_threads.pool.lock:
-        kinds = types.int64, *given, array, *(types.int64,) * len(sizes), types.float64
+        kinds = types.int64, *(element[::1],) * len(names), *(types.int64,) * len(sizes), types.float64
         plan = np.array([compiled_address(kernel.function, kinds), size, tasks, *sizes])
         loop = _loop(names, element, len(sizes), scaled, is_parallel)
-    operands = [[dtype] * len(given) + [float] * scaled + [dtype]]
+    operands = [[dtype] * (len(names) - 1) + [float] * scaled + [dtype]]
     ufunc = cpu_ufuncs.make(kernel.function.__qualname__, loop, plan.ctypes.data, operands, (kernel, plan))
     return partial(_share, ufunc) if is_parallel else ufunc
 

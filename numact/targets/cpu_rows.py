@@ -140,7 +140,7 @@ def _defined(source, formulas, kind, dtype, scaled):
     scope = common.row_scope(formulas, kind, dtype, scaled, common.conversions(dtype))
     number, element = scope["number"], common.storage(dtype).type
     is_output, is_number = kind == "from_output", element is number
-    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, **SIZES}
+    scope |= {"maximum": maximum, "np": np, "uint64": np.uint64, "int64": np.int64, **SIZES}
     scope |= {name: getattr(cpu_vectors, name) for name in ("spread", "largest_of", "sum_of", "stream_lines")}
     scope |= {"largest_down": cpu_column_vectors.largest_down, "copy_behind": cpu_column_vectors.copy_behind}
     scope |= {"sum_down": SUM_DOWN, "terms_down": TERMS_DOWN, "map_row": cpu_vectors.mapping(_mapped(formulas, kind))}

@@ -110,7 +110,7 @@ class Kernel:
             return made
 
     def _compiled(self, names, arguments, is_parallel):
-        kinds = tuple(map(_type_in_kernels, names, arguments))
+        kinds = tuple(map(_type_in_kernels, arguments))
         return partial(_loop(names, kinds, is_parallel), compiled_address(self.function, kinds))
 
 
@@ -123,13 +123,20 @@ def compiled_address(function, kinds):
         return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
-def _type_in_kernels(name, value):
-    """Return the type of an argument, the same for writable and read-only inputs.
+def _type_in_kernels(value):
+    """Return the type of an argument. All arrays are writable, as those are that kernels make themselves.
 
-    Arrays named out... are written, all others only read. Left to itself Numba would compile a kernel of three inputs
-    for each of the eight ways to protect them.
+    Else each loop in them would be compiled for both.
     """
     kind = numba.typeof(value)
+    return kind.copy(readonly=False) if isinstance(kind, types.Array) else kind
+
+
+def _type_in_loops(name, kind):
+    """Return the type of a kernel's argument in the loop that calls it: writable arrays pass for read-only inputs.
+
+    Left to itself Numba would compile a loop over three inputs for each of the eight ways to protect them.
+    """
     is_input = isinstance(kind, types.Array) and not name.startswith("out")
     return kind.copy(readonly=True) if is_input else kind
 
@@ -147,7 +154,7 @@ def _loop(names, kinds, is_parallel):
         phases=f"for phase in range(phase, {PHASES}):\n     " * ("phase" in names),
     )
     (function,) = define(source, __name__, {"is_shifted": is_shifted}, is_parallel)
-    return compiled_loop(function, kinds, is_parallel)
+    return compiled_loop(function, map(_type_in_loops, names, kinds), is_parallel)
 
 
 def define(source, module, scope, *marks):

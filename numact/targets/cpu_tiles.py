@@ -118,8 +118,7 @@ class ElementKernel(Kernel):
 
     def _compiled(self, names, arguments, is_parallel):
         element = numba.from_dtype(common.storage(self._dtype))
-        given = types.Array(element, 1, "C", readonly=True)
-        kinds = [given if name.startswith("x") else types.float64 for name in names[:-1]] + [given.copy(readonly=False)]
+        kinds = [element[::1] if name.startswith("x") else types.float64 for name in names[:-1]] + [element[::1]]
         address = compiled_address(self.function, (*kinds, types.boolean))
         dtypes = {common.storage(self._dtype), *[np.dtype(self._dtype)] * (self._dtype in cpu_ufuncs.DTYPES)}
         operands = [[float if kind is types.float64 else dtype for kind in kinds] for dtype in dtypes]
