@@ -13,13 +13,18 @@ import re
 from numact.targets.common import ROW_ARITHMETIC
 from numact.targets.cpu_column_source import COLUMNS, FEW_LINES, GRADIENTS_OF_FEW, STREAM_COLUMNS, STREAMED_COLUMNS
 
-BASICS = """
+INDEXING = """
 def at(start, i):
     return uint64(start + i)
 
 def whole_vectors(count):
     return (count + 15) // 16 * 16
 
+def move(source, target):
+    for i in range(target.size):
+        target[i] = source[i]
+"""
+BASICS = """
 def lined(rows, size):
     room = np.empty((whole_vectors(size) + WIDTH) * rows + WIDTH, number)
     first = before_line(room)
@@ -104,7 +109,7 @@ def streamed_rows(grad, x, out, length, scale):
         count = rows * length
         {share}for piece in range(0, count, PIECE):
             size, at_piece = min(PIECE, count - piece), start + piece
-            map_rows(x, at_piece, grad, at_piece, room, held, min(length, size), rows, PIECE, one, other)
+            map_rows(x, at_piece, grad, at_piece, room, held, min(length, size), rows, int64(PIECE), one, other)
             held, begin = stream_lines(room, begin, held + size, out, at_piece - held)
     for i in range(begin, held):
         out[at(x.size - held, i)] = room[at(0, i)]
@@ -206,7 +211,7 @@ def steps(kind, is_read, is_loaded, streams):
     """
     has_grads = kind in ("backward", "from_output")
     waits = is_loaded and kind in ("value", "backward", "reduced_backward")
-    base = "base" if waits else "0"
+    base = "base" if waits else "int64(0)"  # the type that places have
     words = {"x": "x", "x_start": "start"} if is_read else {"x": "values", "x_start": base}
     words |= {"grads": "grad", "grads_start": "start"} if is_loaded else {"grads": "grads", "grads_start": "0"}
     words |= {"values": "values", "values_start": base, "weigher": "weigh" if is_read else "weigh_in_place"}
@@ -242,48 +247,9 @@ def steps(kind, is_read, is_loaded, streams):
     }
 
 
-# Short rows, and the columns of several small blocks, are turned into columns side by side. Of tall columns a task has
-# some lines; in the first phase it finds their largest entries, in the second their sums. In the third fewer tasks find
-# the results, each of a share of the lines, as each adds all sums.
-SHORT_ROWS_AND_STRIPS = """
-def move(source, target):
-    for i in range(target.size):
-        target[i] = source[i]
-
-def move_runs(source, start, step, target, place, target_step, run, count):
-    for k in range(count):
-        for i in range(run):
-            target[at(place + k * target_step, i)] = source[at(start + k * step, i)]
-
-def turn(x, columns, length, inner, step):
-    block = length * inner
-    for k in range(length):
-        if inner == 1:
-            move(x[k::length], columns[k * step : k * step + x.size // length])
-        else:
-            move_runs(x, k * inner, block, columns, k * step, inner, inner, x.size // block)
-
-def turn_back(columns, out, length, inner, step):
-    block = length * inner
-    for k in range(length):
-        if inner == 1:
-            move(columns[k * step : k * step + out.size // length], out[k::length])
-        else:
-            move_runs(columns, k * step, inner, out, k * inner, block, inner, out.size // block)
-
-def turned({grad}x, out, length, inner, scale):
-    most = min(TURNED // (length * inner) * inner, x.size // length)
-    size, block = most * length, whole_vectors(most)
-    rows, sums, parts = scratch_for(length, block, 1)
-    {grads_empty}columns, values = np.zeros(block * length, x.dtype), np.empty(block * length, x.dtype)
-    for start in range(0, x.size, size):
-        part = x[start : start + size]
-        lines, row = part.size // length, start // length
-        count = whole_vectors(lines)
-        turn(part, columns, length, inner, count)
-        {turn_grads}strip_of({grads}columns, values, 0, count * length, count, count, 0, scale, 1, rows, sums, parts)
-        {turn_values}
-
+# Of tall columns a task has some lines; in the first phase it finds their largest entries, in the second their sums. In
+# the third fewer tasks find the results, each of a share of the lines, as each adds all sums.
+STRIPS = """
 def add_counts(counts, place, width, count):
     for j in range(width):
         count[j] += number(counts[at(place, j)])
@@ -340,38 +306,14 @@ def tall(index, {grad}x, out, out_largest, out_sums, length, inner, lines, share
     share = index * shares // tasks
     start, stop = share * tasks // shares * lines, min((share + 1) * tasks // shares * lines, length)
     begin, end = start * inner, stop * inner
-    finish_{results}({grad}x, out, begin, end, inner, inner, 0, number(scale), group, rows, sums[:SUMS])
+    finish_{results}({grad}x, out, begin, end, inner, inner, int64(0), number(scale), group, rows, sums[:SUMS])
 """
-MASKS = """
-def hide(mask, x, start, fill, part):
-    for i in range(part.size):
-        value = x[at(start, i)]  # read in any case: LLVM vectorises a choice, but no branch
-        part[i] = value if mask[at(start, i)] else fill
-
-def blank(mask, start, out):
-    for i in range(out.size):
-        value = out[i]
-        out[i] = value if mask[at(start, i)] else BLANK
+ROWS = """
+def long(index, {grad}x, out, length, inner, tasks, scale):
+    count = x.size // length
+    start, stop = index * count // tasks * length, (index + 1) * count // tasks * length
+    {stream_large}long_rows({grad_part}x[start:stop], {out_part}, length, number(scale))
 """
-TASKS = """
-def {size}(index, {{grad}}x, out, length, inner, tasks, scale):
-    block = length * inner
-    blocks = x.size // block
-    start, stop = index * blocks // tasks * block, (index + 1) * blocks // tasks * block
-    {first}{rows}({{grad_part}}x[start:stop], {{out_part}}, {sizes}, number(scale))
-
-def masked_{size}(index, {{grad}}x, mask, out, length, inner, tasks, scale):
-    rows = x.size // length
-    start, stop = index * rows // tasks * length, (index + 1) * rows // tasks * length
-    {{hide_grads}}part = np.empty(stop - start, x.dtype)
-    hide(mask, x, start, HIDDEN_NEGATED if scale < 0 else HIDDEN, part)
-    {rows}({{grads}}part, out[start:stop], {sizes}, number(scale))
-    blank(mask, start, out[start:stop])
-"""
-ALONG_ROWS = ROW_ARITHMETIC + BASICS + "{streamed_rows}" + LONG_ROWS + MASKS
-ALONG_ROWS += TASKS.format(size="long", first="{stream_large}", rows="long_rows", sizes="length")
-DOWN_COLUMNS = ROW_ARITHMETIC + BASICS + COLUMNS + SHORT_ROWS_AND_STRIPS + MASKS
-DOWN_COLUMNS += TASKS.format(size="short", first="", rows="turned", sizes="length, inner")
 # By the kernels they define. No array needs both, and a process that defines both computes its first rows 15 ms later.
-SOURCES = dict.fromkeys(("long", "masked_long"), ALONG_ROWS)
-SOURCES |= dict.fromkeys(("short", "masked_short", "strip", "tall"), DOWN_COLUMNS)
+SOURCES = {"long": ROW_ARITHMETIC + INDEXING + BASICS + "{streamed_rows}" + LONG_ROWS + ROWS}
+SOURCES |= dict.fromkeys(("strip", "tall"), ROW_ARITHMETIC + INDEXING + BASICS + COLUMNS + STRIPS)

@@ -5,6 +5,7 @@ from functools import cache, lru_cache
 
 import numba
 import numpy as np
+from numba import types
 
 from numact.binding import INNER_OPTIONS, JIT_OPTIONS
 from numact.primitives import maximum
@@ -13,6 +14,7 @@ from numact.targets import (
     cpu,
     cpu_column_vectors,
     cpu_memory,
+    cpu_row_layouts,
     cpu_row_ufuncs,
     cpu_threads,
     cpu_vectors,
@@ -24,10 +26,8 @@ from numact.targets.cpu_tiles import PARTS, tile_count
 from numact.targets.cpu_vectors import WIDTH
 
 PASSES = 2  # a row costs about twice its weights
-INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # as bits
-PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay in the L1 cache
 SHORT = 12  # rows up to this length are turned into columns, rather than padded to a vector
-TURNED = 8_192  # entries turned at a time
+PIECE = 512  # entries worked on at a time: a handful of arrays of so many stay in the L1 cache
 COLUMNS = 64  # a strip has a multiple of this
 STRIP = 1 << 20  # bytes of a strip of columns, which is read three times; measured on an AMD Zen 3
 NARROWEST = 256  # columns of such a strip: where there would be fewer, the widest take less time
@@ -46,57 +46,23 @@ NEXT = 16_384  # entries of a block up to which the next one is asked for
 WAITING, LINES = 4_096, 8  # entries of a strip that wait to be summed, and lines, at least
 INLINED = ("are_few", "at", "group_of", "next_block", "add", "quotient", "lined")
 # What calls loops and is none: Numba itself inlines it. LLVM goes through the loops once more at each other level.
-NESTED = ("few_lines", "collect_", "finish_", "strip_of", "turn", "long_rows")
-SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "SHORT": SHORT, "TURNED": TURNED, "GROUPED": GROUPED, "FEW": FEW}
-SIZES |= {"NEXT": NEXT, "WAITING": WAITING, "LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
+NESTED = ("few_lines", "collect_", "finish_", "strip_of", "long_rows")
+SIZES = {"WIDTH": WIDTH, "PIECE": PIECE, "GROUPED": GROUPED, "FEW": FEW, "NEXT": NEXT, "WAITING": WAITING}
+SIZES |= {"LINES": LINES, "TOGETHER": cpu_column_vectors.TOGETHER}
 
 # What the braces in the kernels' source stand for, by what is computed.
-VALUE = {
-    "grad": "",
-    "grads": "",
-    "grad_part": "",
-    "out_part": "out[start:stop]",
-    "sums": "value",
-    "results": "value",
-    "grads_empty": "",
-    "turn_grads": "",
-    "turn_values": "turn_back(values, out[start : start + size], length, inner, count)",
-    "hide_grads": "",
-}
+VALUE = {"grad": "", "grad_part": "", "out_part": "out[start:stop]", "sums": "value", "results": "value"}
 LOG = VALUE | {"sums": "log", "results": "log"}
-REDUCED = LOG | {
-    "out_part": "out[start // length : stop // length]",
-    "results": "reduced",
-    "turn_values": "move(values[:lines], out[row : row + lines])",
-}
-BACKWARD = VALUE | {
+REDUCED = LOG | {"out_part": "out[start // length : stop // length]", "results": "reduced"}
+BACKWARD = VALUE | {"grad": "grad, ", "grad_part": "grad[start:stop], ", "sums": "backward", "results": "backward"}
+REDUCED_BACKWARD = VALUE | {
     "grad": "grad, ",
-    "grads": "grads, ",
-    "grad_part": "grad[start:stop], ",
-    "sums": "backward",
-    "results": "backward",
-    "grads_empty": "grads = np.zeros(block * length, x.dtype)\n    ",
-    "turn_grads": "turn(grad[start : start + size], grads, length, inner, count)\n        ",
-    "hide_grads": "grads = np.empty(stop - start, x.dtype)\n    hide(mask, grad, start, NOTHING, grads)\n    ",
+    "grad_part": "grad[start // length : stop // length], ",
+    "sums": "reduced_backward",
+    "results": "reduced_backward",
 }
-WORDS = {
-    "value": VALUE,
-    "log": LOG,
-    "reduced": REDUCED,
-    "backward": BACKWARD,
-    "from_output": BACKWARD,
-    "reduced_backward": VALUE
-    | {
-        "grad": "grad, ",
-        "grads": "grads, ",
-        "grad_part": "grad[start // length : stop // length], ",
-        "sums": "reduced_backward",
-        "results": "reduced_backward",
-        "grads_empty": "grads = np.zeros(block, x.dtype)\n    ",
-        "turn_grads": "move(grad[row : row + lines], grads[:lines])\n        ",
-        "hide_grads": BACKWARD["hide_grads"],
-    },
-}
+WORDS = {"value": VALUE, "log": LOG, "reduced": REDUCED, "backward": BACKWARD, "from_output": BACKWARD}
+WORDS["reduced_backward"] = REDUCED_BACKWARD
 
 OF_TERMS: dict = {"fma": cpu_vectors.fma}
 exec(common.ROW_ARITHMETIC, OF_TERMS)
@@ -121,7 +87,8 @@ class RowKernels:
     """
 
     def __init__(self, formulas, mode, dtype, scaled):
-        self._made_of = formulas, formulas.kind(mode), dtype, scaled
+        self._made_of, self.takes_gradients = (formulas, formulas.kind(mode), dtype, scaled), mode != "value"
+        self._array = numba.from_dtype(common.storage(dtype))[::1]
         weight = formulas.output if mode == "from_output" else formulas.weight[0]
         self.parallel_from = cpu.parallel_from(weight, dtype) // PASSES
 
@@ -130,6 +97,12 @@ class RowKernels:
             raise AttributeError(f"no kernel of rows is named {name}")
         vars(self).update(_defined(SOURCES[name], *self._made_of))
         return vars(self)[name]
+
+    def address(self, kernel):
+        """Return the address of a kernel of the arrays that these take, and of some sizes and a scale."""
+        kinds = [types.int64] * kernel.function.py_func.__code__.co_argcount
+        kinds[1 : 3 + self.takes_gradients] = (self._array,) * (2 + self.takes_gradients)
+        return cpu_threads.compiled_address(kernel.function, (*kinds[:-1], types.float64))
 
 
 kernels = cache(RowKernels)
@@ -162,9 +135,6 @@ def _defined(source, formulas, kind, dtype, scaled):
     scope |= {"KEEPS": is_number, "FROM_OUTPUT": is_output, "IS_READ": is_read}
     scope["COUNTS"] = kind in ("log", "reduced")
     scope |= {"SUMS": 4 if kind in ("backward", "from_output") else 2, "chunk_of": numba.njit(chunk_of, **JIT_OPTIONS)}
-    # What stands for an entry that is masked out: one that weighs nothing, or an output or a gradient of 0.
-    names = {"HIDDEN": -np.inf, "HIDDEN_NEGATED": np.inf, "NOTHING": 0, "BLANK": -np.inf if kind == "log" else 0}
-    scope |= {name: _element(0 if is_output else value, dtype) for name, value in names.items()}
     source = source.format(**WORDS[kind], **steps(kind, is_read, is_number, streams))
     kernels = {}
     for function in cpu_width.define(source, __name__, scope, common.row_label(formulas, kind, dtype, scaled, source)):
@@ -214,13 +184,6 @@ def _mapped(formulas, kind):
     return gradient if kind != "reduced_backward" else lambda e, g, factor, unused: gradient(e, factor)
 
 
-def _element(value, dtype):
-    """Return 0 or an infinity as an element of the dtype of a name."""
-    if dtype not in INFINITY:
-        return common.number(dtype)(value)
-    return np.uint16(value and INFINITY[dtype] + (0x8000 if value < 0 else 0))
-
-
 def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     """Fill `out` from arrays; all are flat, dense, of `dtype` or its bits.
 
@@ -244,6 +207,7 @@ def rowwise(formulas, mode, dtype, arrays, out, shape, scale=1.0, mask=None):
     kernel, pays, count, sizes = plan(formulas, mode, dtype, scale != 1.0, mask is not None, shape)
     if mask is not None:
         arrays = (*arrays, mask)
+        sizes = (*cpu_row_layouts.fills(formulas.kind(mode), dtype, scale < 0), *sizes)
     if kernel.serial and not pays:  # what `run` would do, 0.3 us sooner
         kernel.serial(count, *arrays, out, *sizes, scale)
         return
@@ -261,9 +225,18 @@ def plan(formulas, mode, dtype, scaled, is_masked, shape):
     size = outer * length * inner
     pays = size >= compiled.parallel_from
     if inner == 1 or (outer > 1 and length * inner <= SMALL):
-        names = ("short", "masked_short") if inner > 1 or length <= SHORT else ("long", "masked_long")
         tasks = min(outer, tile_count(size)) if pays else 1
-        return getattr(compiled, names[is_masked]), pays, tasks, (length, inner, tasks)
+        sizes, made_for = (length, inner, tasks), (dtype, compiled.takes_gradients)
+        is_short = inner > 1 or length <= SHORT
+        if is_short:
+            kernel = cpu_row_layouts.turned(*made_for, formulas.reduced is not None)
+            sizes = compiled.address(compiled.strip), *sizes
+        else:
+            kernel = compiled.long
+        if is_masked:
+            sizes = compiled.address(kernel), *sizes
+            kernel = cpu_row_layouts.masked(*made_for, is_short)
+        return kernel, pays, tasks, sizes
     is_tall = outer == 1 and inner < NARROW and length > CHUNK
     if is_tall and size >= WAITS * compiled.parallel_from:
         lines = chunk_of(length)
