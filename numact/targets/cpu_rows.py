@@ -64,6 +64,7 @@ REDUCED_BACKWARD = VALUE | {
 WORDS = {"value": VALUE, "log": LOG, "reduced": REDUCED, "backward": BACKWARD, "from_output": BACKWARD}
 WORDS["reduced_backward"] = REDUCED_BACKWARD
 
+CALLED: set = set()  # kernels that others know by their address alone
 OF_TERMS: dict = {"fma": cpu_vectors.fma}
 exec(common.ROW_ARITHMETIC, OF_TERMS)
 SUM_DOWN, TERMS_DOWN = (cpu_column_vectors.summing(lambda part: part, n) for n in (1, cpu_column_vectors.TOGETHER))
@@ -99,7 +100,8 @@ class RowKernels:
         return vars(self)[name]
 
     def address(self, kernel):
-        """Return the address of a kernel of the arrays that these take, and of some sizes and a scale."""
+        """Return the address of a kernel of the arrays that these take, and of some sizes and a scale; it is kept."""
+        CALLED.add(kernel)
         kinds = [types.int64] * kernel.function.py_func.__code__.co_argcount
         kinds[1 : 3 + self.takes_gradients] = (self._array,) * (2 + self.takes_gradients)
         return cpu_threads.compiled_address(kernel.function, (*kinds[:-1], types.float64))
