@@ -295,10 +295,10 @@ def strip_of({grad}x, out, start, stop, step, width, place, scale, group, rows, 
 """
 # What is summed of few lines stays in registers, and so do the two numbers that the gradients of a column share. On two
 # cores of an AMD Zen 3 18 shapes of 100,000 entries in 4 to 64 lines took from the output 0.53 to 1.09 of the time,
-# 0.76 and 0.79 in the mean of two runs; 7 from x 1.00 and 0.98, of them 4 lines 0.87 to 1.04. 32 lines of 31,250
-# float64 took 2.3 times as long from the output: beyond CACHED only LINES are few, or small dense blocks. Where lines
-# lie pages apart 8 took up to 1.5 times: there LINES are few, and from more than TOGETHER on the numbers of the columns
-# are written down, for loops along the lines.
+# 0.76 and 0.79 in the mean of two runs; 7 from x 0.92 to 1.00 in the means of five, 4 lines 0.86 to 1.04. 32 lines of
+# 31,250 float64 took 2.3 times as long from the output: beyond CACHED only LINES are few, or small dense blocks. Where
+# lines lie pages apart 8 took up to 1.5 times: there LINES are few, and from more than TOGETHER on the numbers of the
+# columns are written down, for loops along the lines.
 FEW_LINES = """if are_few((stop - start) // step, step, group, out.size) and (FROM_OUTPUT or not is_same(grad, out)):
         few_lines(grad, x, out, start, stop, step, width, scale, group, rows, sums)
         return
